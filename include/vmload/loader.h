@@ -1,0 +1,649 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * @file loader.h
+ * One incoming load: new, configure, start, (query, cancel), wait, free.
+ *
+ * States in the comments below: `configuring` is from new to start;
+ * `running` from start until wait has returned; `ended` after that.
+ */
+#ifndef VMLOAD_LOADER_H
+#define VMLOAD_LOADER_H
+
+#include <vmload/host.h>
+#include <vmload/limits.h>
+#include <vmload/listener.h>
+#include <vmload/ram.h>
+#include <vmload/stats.h>
+#include <vmload/vmstate.h>
+
+G_BEGIN_DECLS
+
+/**
+ * vmload_loader_new:
+ * @ops: what the host implements; copied, may die after the call.
+ * @opaque: passed to every callback of @ops.
+ * @destroy: (nullable): frees @opaque; called exactly once, after the last
+ *     callback, also when this function fails.
+ * @error: (nullable): where to put the error.
+ *
+ * Makes a loader for one incoming load.
+ *
+ * Return: (transfer full) (nullable): a loader, to be freed with
+ *     vmload_loader_free(); NULL on error.
+ * Errors: VMLOAD_ERROR_UNSUPPORTED: @ops is longer than this library knows
+ *     and uses the surplus; VMLOAD_ERROR_FAILED: `unlock` is missing, or no
+ *     file descriptor could be had.
+ * States: -. Threads: any. Blocks: no.
+ * Since: 0.1
+ */
+VMLOAD_EXPORT VmloadLoader *vmload_loader_new(const VmloadHostOps *ops,
+                                              void *opaque,
+                                              GDestroyNotify destroy,
+                                              GError **error);
+
+/**
+ * vmload_loader_free:
+ * @loader: (nullable) (transfer full): the loader.
+ *
+ * Cancels the load if it runs, waits for it, and frees everything. Afterwards
+ * no thread is left and no callback runs.
+ *
+ * Errors: none.
+ * States: any. Threads: owner, not inside a callback, and not with the big
+ * lock held while the load runs. Blocks: up to the longest running callback
+ * of the host.
+ * Since: 0.1
+ */
+VMLOAD_EXPORT void vmload_loader_free(VmloadLoader *loader);
+
+/**
+ * vmload_loader_set_limits:
+ * @loader: the loader.
+ * @limits: bounds, filled by vmload_limits_init() and changed at will;
+ *     copied.
+ *
+ * Replaces the default bounds.
+ *
+ * Errors: none.
+ * States: configuring. Threads: owner. Blocks: no.
+ * Since: 0.1
+ */
+VMLOAD_EXPORT void vmload_loader_set_limits(VmloadLoader *loader,
+                                            const VmloadLimits *limits);
+
+/**
+ * vmload_loader_set_expected_configuration:
+ * @loader: the loader.
+ * @expected: what the stream's configuration section must say; only what is
+ *     marked present is compared; copied.
+ *
+ * Sets what the host expects of the stream. The machine name in the stream
+ * may be a prefix of the expected one, as QEMU has it. Capabilities: both
+ * sides must have the same set of validated ones (x-ignore-shared,
+ * mapped-ram). Page bits and UUID must be equal where the stream has them; a
+ * stream without page bits has the target's legacy minimum, so that an
+ * expectation above 12 fails.
+ *
+ * Errors: none here; the load fails with VMLOAD_ERROR_MISMATCH.
+ * States: configuring. Threads: owner. Blocks: no.
+ * Since: 0.1
+ */
+VMLOAD_EXPORT void
+vmload_loader_set_expected_configuration(VmloadLoader *loader,
+                                         const VmloadConfiguration *expected);
+
+/**
+ * VmloadPresence:
+ * @VMLOAD_PRESENCE_AUTO: tell from the stream.
+ * @VMLOAD_PRESENCE_REQUIRED: fail if it is not there.
+ * @VMLOAD_PRESENCE_ABSENT: it is not there.
+ *
+ * Parts of a stream that machine types before 2.4 leave out, which is
+ * nowhere announced.
+ *
+ * Since: 0.1
+ */
+typedef enum {
+    VMLOAD_PRESENCE_AUTO,
+    VMLOAD_PRESENCE_REQUIRED,
+    VMLOAD_PRESENCE_ABSENT,
+} VmloadPresence;
+
+/**
+ * vmload_loader_set_presence:
+ * @loader: the loader.
+ * @configuration: of the configuration section; default REQUIRED.
+ * @footers: of section footers; default AUTO: the first section decides for
+ *     all.
+ * @vmdesc: of the description behind EOF; default AUTO: read if it is there
+ *     and the peer does not wait for an answer, its absence is no error.
+ *
+ * Sets which optional parts the stream has.
+ *
+ * Errors: none here; the load fails with VMLOAD_ERROR_MALFORMED.
+ * States: configuring. Threads: owner. Blocks: no.
+ * Since: 0.1
+ */
+VMLOAD_EXPORT void vmload_loader_set_presence(VmloadLoader *loader,
+                                              VmloadPresence configuration,
+                                              VmloadPresence footers,
+                                              VmloadPresence vmdesc);
+
+/**
+ * VmloadUnknown:
+ * @VMLOAD_UNKNOWN_FAIL: fail the load.
+ * @VMLOAD_UNKNOWN_KEEP: hand the section to the host's `raw_section`.
+ *
+ * What to do with a section that nobody registered and nobody finds.
+ *
+ * Since: 0.1
+ */
+typedef enum {
+    VMLOAD_UNKNOWN_FAIL,
+    VMLOAD_UNKNOWN_KEEP,
+} VmloadUnknown;
+
+/**
+ * vmload_loader_set_unknown_sections:
+ * @loader: the loader.
+ * @policy: what to do with them; default FAIL.
+ *
+ * Sets the policy for unknown sections.
+ *
+ * Errors: none.
+ * States: configuring. Threads: owner. Blocks: no.
+ * Since: 0.1
+ */
+VMLOAD_EXPORT void vmload_loader_set_unknown_sections(VmloadLoader *loader,
+                                                      VmloadUnknown policy);
+
+/**
+ * VmloadCommit:
+ * @VMLOAD_COMMIT_STREAMING: a device is loaded as soon as its section is
+ *     staged.
+ * @VMLOAD_COMMIT_ATOMIC: FULL sections are all staged and checked (framing,
+ *     footers, known devices, versions, vmdesc against sections) before the
+ *     first is loaded. A load that fails before that point leaves the devices
+ *     as they were.
+ *
+ * Since: 0.1
+ */
+typedef enum {
+    VMLOAD_COMMIT_STREAMING,
+    VMLOAD_COMMIT_ATOMIC,
+} VmloadCommit;
+
+/**
+ * vmload_loader_set_commit:
+ * @loader: the loader.
+ * @commit: when device state is applied; default STREAMING.
+ *
+ * Sets when device state is applied.
+ *
+ * Errors: none.
+ * States: configuring. Threads: owner. Blocks: no.
+ * Since: 0.1
+ */
+VMLOAD_EXPORT void vmload_loader_set_commit(VmloadLoader *loader,
+                                            VmloadCommit commit);
+
+/**
+ * vmload_loader_set_timeouts:
+ * @loader: the loader.
+ * @handshake_ms: milliseconds from the first connection until the main
+ *     channel has said what it is; 0: no bound; default 30000.
+ * @stall_ms: milliseconds without a byte from the peer, once the load is
+ *     active; 0: no bound (default).
+ *
+ * Sets deadlines, so that a silent peer ends the load.
+ *
+ * Errors: none here; the load fails with VMLOAD_ERROR_TIMEOUT.
+ * States: configuring. Threads: owner. Blocks: no.
+ * Since: 0.1
+ */
+VMLOAD_EXPORT void vmload_loader_set_timeouts(VmloadLoader *loader,
+                                              uint32_t handshake_ms,
+                                              uint32_t stall_ms);
+
+/**
+ * VmloadSwitchoverAck:
+ * @VMLOAD_SWITCHOVER_ACK_LEGACY: sources up to 11.0, and machine types up to
+ *     11.0: one message, at once if no device waits.
+ * @VMLOAD_SWITCHOVER_ACK_PER_DEVICE: later: one message a device.
+ *
+ * What SWITCHOVER_ACK means to the source; not to be seen in the stream.
+ *
+ * Since: 0.1
+ */
+typedef enum {
+    VMLOAD_SWITCHOVER_ACK_LEGACY,
+    VMLOAD_SWITCHOVER_ACK_PER_DEVICE,
+} VmloadSwitchoverAck;
+
+/**
+ * vmload_loader_set_switchover_ack:
+ * @loader: the loader.
+ * @enabled: the migration has the capability `switchover-ack`; default false:
+ *     no message is ever sent.
+ * @mode: what the source understands.
+ *
+ * Sets whether and how the source waits for devices before it stops its
+ * guest.
+ *
+ * Errors: none.
+ * States: configuring. Threads: owner. Blocks: no.
+ * Since: 0.1
+ */
+VMLOAD_EXPORT void vmload_loader_set_switchover_ack(VmloadLoader *loader,
+                                                    bool enabled,
+                                                    VmloadSwitchoverAck mode);
+
+/**
+ * vmload_loader_add_device:
+ * @loader: the loader.
+ * @idstr: the section's name, 1 to 255 bytes; copied.
+ * @instance_id: its instance.
+ * @min_version: lowest version_id it can load.
+ * @max_version: highest version_id.
+ * @plan: (nullable): which locks; copied; NULL: WHOLE for everything.
+ * @ops: its callbacks; copied.
+ * @opaque: passed to them.
+ * @destroy: (nullable): frees @opaque; exactly once, also on failure.
+ * @error: (nullable): where to put the error.
+ *
+ * Registers a device up front. "ram" may be registered too: then the host
+ * loads RAM itself.
+ *
+ * Return: true if the device is registered.
+ * Errors: VMLOAD_ERROR_FAILED: registered already, an empty or too long
+ *     name, or a callback that the plan needs is missing;
+ *     VMLOAD_ERROR_UNSUPPORTED: @ops or @plan is longer than this library
+ *     knows and uses the surplus.
+ * States: configuring. Threads: owner. Blocks: no.
+ * Since: 0.1
+ */
+VMLOAD_EXPORT bool
+vmload_loader_add_device(VmloadLoader *loader, const char *idstr,
+                         uint32_t instance_id, uint32_t min_version,
+                         uint32_t max_version, const VmloadLockPlan *plan,
+                         const VmloadDeviceOps *ops, void *opaque,
+                         GDestroyNotify destroy, GError **error);
+
+/**
+ * vmload_loader_add_state:
+ * @loader: the loader.
+ * @idstr: the section's name, 1 to 255 bytes; copied.
+ * @instance_id: its instance.
+ * @desc: the description, borrowed until the loader is freed.
+ * @object: what it describes, borrowed until the loader is freed.
+ * @error: (nullable): where to put the error.
+ *
+ * Registers a device by its description (vmstate.h), VMLOAD_LOCK_WHOLE.
+ *
+ * Return: true if the device is registered.
+ * Errors: as vmload_loader_add_device().
+ * States: configuring. Threads: owner. Blocks: no.
+ * Since: 0.1
+ */
+VMLOAD_EXPORT bool vmload_loader_add_state(VmloadLoader *loader,
+                                           const char *idstr,
+                                           uint32_t instance_id,
+                                           const VmloadStateDesc *desc,
+                                           void *object, GError **error);
+
+/**
+ * vmload_loader_add_ram_block:
+ * @loader: the loader.
+ * @block: (transfer full): the block, taken also on failure.
+ * @error: (nullable): where to put the error.
+ *
+ * Registers a block of guest RAM. The pointer stays good for getters until
+ * the loader is freed.
+ *
+ * Return: true if the block is registered.
+ * Errors: VMLOAD_ERROR_FAILED: its idstr is registered already.
+ * States: configuring. Threads: owner. Blocks: no.
+ * Since: 0.1
+ */
+VMLOAD_EXPORT bool vmload_loader_add_ram_block(VmloadLoader *loader,
+                                               VmloadRamBlock *block,
+                                               GError **error);
+
+/**
+ * VmloadRamAnnouncedFunc:
+ * @opaque: as given.
+ * @idstr: the block's name in the stream.
+ * @used_length: its length there, bytes, a multiple of the target page size.
+ * @error: where to put the error.
+ *
+ * Makes a block for one that the stream announces and nobody registered. On
+ * the loading thread, no lock held; may block.
+ *
+ * Return: (transfer full) (nullable): a block of this name; NULL with @error
+ *     set fails the load.
+ * Since: 0.1
+ */
+typedef VmloadRamBlock *(*VmloadRamAnnouncedFunc)(void *opaque,
+                                                  const char *idstr,
+                                                  uint64_t used_length,
+                                                  GError **error);
+
+/**
+ * vmload_loader_set_ram_announced:
+ * @loader: the loader.
+ * @func: (nullable): makes blocks; NULL (default): unknown blocks fail.
+ * @opaque: passed to @func.
+ * @destroy: (nullable): frees @opaque; exactly once.
+ *
+ * Accepts RAM blocks as the stream announces them.
+ *
+ * Errors: none.
+ * States: configuring. Threads: owner. Blocks: no.
+ * Since: 0.1
+ */
+VMLOAD_EXPORT void vmload_loader_set_ram_announced(VmloadLoader *loader,
+                                                   VmloadRamAnnouncedFunc func,
+                                                   void *opaque,
+                                                   GDestroyNotify destroy);
+
+/**
+ * vmload_loader_get_ram_block:
+ * @loader: the loader.
+ * @index: 0 and up, in order of registration and announcement.
+ *
+ * Looks at the block table.
+ *
+ * Return: (transfer none) (nullable): the block, good until the loader is
+ *     freed; NULL past the end.
+ * Errors: none.
+ * States: any. Threads: any. Blocks: no.
+ * Since: 0.1
+ */
+VMLOAD_EXPORT VmloadRamBlock *vmload_loader_get_ram_block(VmloadLoader *loader,
+                                                          uint64_t index);
+
+/**
+ * vmload_loader_set_listener:
+ * @loader: the loader.
+ * @listener: (transfer full): where the source connects to.
+ *
+ * Sets where channels come from. Exactly one of this and
+ * vmload_loader_set_channel() is needed before start.
+ *
+ * Errors: none.
+ * States: configuring. Threads: owner. Blocks: no.
+ * Since: 0.1
+ */
+VMLOAD_EXPORT void vmload_loader_set_listener(VmloadLoader *loader,
+                                              VmloadListener *listener);
+
+/**
+ * vmload_loader_set_channel:
+ * @loader: the loader.
+ * @channel: (transfer full): the main channel.
+ *
+ * Sets the main channel.
+ *
+ * Errors: none.
+ * States: configuring. Threads: owner. Blocks: no.
+ * Since: 0.1
+ */
+VMLOAD_EXPORT void vmload_loader_set_channel(VmloadLoader *loader,
+                                             VmloadChannel *channel);
+
+/**
+ * vmload_loader_start:
+ * @loader: the loader.
+ * @error: (nullable): where to put the error.
+ *
+ * Starts the load in a thread of its own, "vmload-main". On failure nothing
+ * was started and no callback was called.
+ *
+ * Return: true if the load runs.
+ * Errors: VMLOAD_ERROR_FAILED: no channel was set, or no thread could be had.
+ * States: configuring. Threads: owner. Blocks: no.
+ * Since: 0.1
+ */
+VMLOAD_EXPORT bool vmload_loader_start(VmloadLoader *loader, GError **error);
+
+/**
+ * VmloadRunFlags:
+ * @VMLOAD_RUN_CALLER_LOCKED: the caller holds the big lock and keeps it: the
+ *     library neither takes nor gives it. Waits for bytes are counted in
+ *     lock_io_wait_ns.
+ *
+ * Since: 0.1
+ */
+typedef enum {
+    VMLOAD_RUN_CALLER_LOCKED = 1 << 0,
+} VmloadRunFlags;
+
+/**
+ * vmload_loader_run:
+ * @loader: the loader.
+ * @flags: bits of VmloadRunFlags.
+ * @error: (nullable): where to put the error.
+ *
+ * Loads on the caller's thread, start and wait in one. The thread hooks are
+ * not called.
+ *
+ * Return: true if the load completed.
+ * Errors: as vmload_loader_wait().
+ * States: configuring. Threads: owner. Blocks: until the load has ended.
+ * Since: 0.1
+ */
+VMLOAD_EXPORT bool vmload_loader_run(VmloadLoader *loader, uint32_t flags,
+                                     GError **error);
+
+/**
+ * vmload_loader_wait:
+ * @loader: the loader.
+ * @error: (nullable): where to put the error.
+ *
+ * Waits for the end of the load and joins its threads. May be called again,
+ * with the same answer.
+ *
+ * Return: true if the load completed.
+ * Errors: the first cause, any code of VMLOAD_ERROR;
+ *     VMLOAD_ERROR_CANCELLED if that was vmload_loader_cancel().
+ * States: running, ended. Threads: owner, not with the big lock held, not
+ * inside a callback. Blocks: until the load has ended.
+ * Since: 0.1
+ */
+VMLOAD_EXPORT bool vmload_loader_wait(VmloadLoader *loader, GError **error);
+
+/**
+ * vmload_loader_cancel:
+ * @loader: the loader.
+ *
+ * Cancels the load: every wait of the library ends, the source is told where
+ * a return path is open, the final state is CANCELLED, unless the load had
+ * failed or completed before. A level, not a pulse: there is no reset.
+ *
+ * Errors: none.
+ * States: any. Threads: any, also inside of callbacks; async-signal-safe.
+ * Blocks: no.
+ * Since: 0.1
+ */
+VMLOAD_EXPORT void vmload_loader_cancel(VmloadLoader *loader);
+
+/**
+ * vmload_loader_finished:
+ * @loader: the loader.
+ * @error: (nullable): why the host could not do its part; copied.
+ *
+ * The host has done its part after `finish`. Called once for each `finish`.
+ *
+ * Errors: none.
+ * States: running, after `finish` was called. Threads: any. Blocks: no.
+ * Since: 0.1
+ */
+VMLOAD_EXPORT void vmload_loader_finished(VmloadLoader *loader,
+                                          const GError *error);
+
+/**
+ * vmload_loader_get_state:
+ * @loader: the loader.
+ *
+ * Tells how far the load is.
+ *
+ * Return: the state.
+ * Errors: none.
+ * States: any. Threads: any. Blocks: no.
+ * Since: 0.1
+ */
+VMLOAD_EXPORT VmloadState vmload_loader_get_state(VmloadLoader *loader);
+
+/**
+ * VmloadPosition:
+ * @struct_size: sizeof (VmloadPosition), set by the caller.
+ * @record: VmloadRecord being read.
+ * @section_id: of the section, if it is one.
+ * @instance_id: of the section, if it is one.
+ * @offset: bytes from the start of the stream.
+ * @record_offset: where the record starts.
+ * @channel: the channel's name.
+ * @idstr: the section's name; empty if it is none.
+ *
+ * Where the load is, or where it failed.
+ *
+ * Since: 0.1
+ */
+typedef struct {
+    uint32_t struct_size;
+    uint32_t record;
+    uint32_t section_id;
+    uint32_t instance_id;
+    uint64_t offset;
+    uint64_t record_offset;
+    char channel[64];
+    char idstr[256];
+} VmloadPosition;
+
+/**
+ * vmload_loader_get_position:
+ * @loader: the loader.
+ * @position: (inout): struct_size set by the caller; the rest is filled.
+ *
+ * Tells where the load is; once it has failed, where that was.
+ *
+ * Errors: none.
+ * States: any. Threads: any. Blocks: no.
+ * Since: 0.1
+ */
+VMLOAD_EXPORT void vmload_loader_get_position(VmloadLoader *loader,
+                                              VmloadPosition *position);
+
+/**
+ * vmload_loader_get_stats:
+ * @loader: the loader.
+ * @stats: (inout): struct_size set by the caller; the rest is filled.
+ *
+ * Takes a snapshot of the counters. Each is exact; together they may be some
+ * microseconds apart.
+ *
+ * Errors: none.
+ * States: any. Threads: any. Blocks: no.
+ * Since: 0.1
+ */
+VMLOAD_EXPORT void vmload_loader_get_stats(VmloadLoader *loader,
+                                           VmloadStats *stats);
+
+/**
+ * vmload_loader_get_ledger:
+ * @loader: the loader.
+ * @n: (out): how many entries.
+ *
+ * Takes a snapshot of the ledger, one entry a device, in the order in which
+ * they appeared in the stream.
+ *
+ * Return: (transfer full) (array length=n): entries, to be freed with
+ *     g_free().
+ * Errors: none.
+ * States: any. Threads: any. Blocks: no.
+ * Since: 0.1
+ */
+VMLOAD_EXPORT VmloadLedgerEntry *vmload_loader_get_ledger(VmloadLoader *loader,
+                                                          uint64_t *n);
+
+/**
+ * vmload_loader_dispatch:
+ * @loader: the loader.
+ * @reader: where records come from: memory of the host's, or what a
+ *     callback was given.
+ * @error: (nullable): where to put the error.
+ *
+ * Loads records until EOF: a package of the host's, or the next round of a
+ * stream that goes on after EOF. Section ids are shared with the main
+ * stream. At most VmloadLimits.nesting deep.
+ *
+ * Return: VMLOAD_COMMAND_DONE at EOF; VMLOAD_COMMAND_QUIT if a command of the
+ *     host said so; VMLOAD_COMMAND_FAILED with @error set.
+ * Errors: as vmload_loader_wait().
+ * States: running. Threads: callback. Blocks: as @reader does.
+ * Since: 0.1
+ */
+VMLOAD_EXPORT VmloadCommandResult vmload_loader_dispatch(VmloadLoader *loader,
+                                                         VmloadReader *reader,
+                                                         GError **error);
+
+/**
+ * VmloadReturnPathType:
+ * Messages to the source, with their numbers on the wire.
+ *
+ * Since: 0.1
+ */
+typedef enum {
+    VMLOAD_RETURN_PATH_SHUT = 1,
+    VMLOAD_RETURN_PATH_PONG = 2,
+    VMLOAD_RETURN_PATH_REQ_PAGES_ID = 3,
+    VMLOAD_RETURN_PATH_REQ_PAGES = 4,
+    VMLOAD_RETURN_PATH_RECV_BITMAP = 5,
+    VMLOAD_RETURN_PATH_RESUME_ACK = 6,
+    VMLOAD_RETURN_PATH_SWITCHOVER_ACK = 7,
+} VmloadReturnPathType;
+
+/**
+ * vmload_loader_send_return_path:
+ * @loader: the loader.
+ * @type: VmloadReturnPathType; SHUT is the library's own and refused.
+ * @data: (array length=length) (nullable): the payload.
+ * @length: its bytes, at most 512.
+ * @error: (nullable): where to put the error.
+ *
+ * Sends one message to the source, whole, also while other threads do.
+ *
+ * Return: true if it was written.
+ * Errors: VMLOAD_ERROR_FAILED: no return path is open, or a @type or @length
+ *     that the source would refuse; VMLOAD_ERROR_IO; VMLOAD_ERROR_CANCELLED.
+ * States: running. Threads: any, also in callbacks with the big lock held.
+ * Blocks: while the connection's buffer is full.
+ * Since: 0.1
+ */
+VMLOAD_EXPORT bool vmload_loader_send_return_path(VmloadLoader *loader,
+                                                  VmloadReturnPathType type,
+                                                  const uint8_t *data,
+                                                  uint32_t length,
+                                                  GError **error);
+
+/**
+ * vmload_loader_approve_switchover:
+ * @loader: the loader.
+ * @error: (nullable): where to put the error.
+ *
+ * One device that said switchover_ack_needed is ready. LEGACY: the last one
+ * sends the message; PER_DEVICE: each does.
+ *
+ * Return: true if it was noted and, where due, sent.
+ * Errors: VMLOAD_ERROR_FAILED: more calls than devices; and as
+ *     vmload_loader_send_return_path().
+ * States: running. Threads: any, also in callbacks with the big lock held.
+ * Blocks: while the connection's buffer is full.
+ * Since: 0.1
+ */
+VMLOAD_EXPORT bool vmload_loader_approve_switchover(VmloadLoader *loader,
+                                                    GError **error);
+
+G_END_DECLS
+
+#endif

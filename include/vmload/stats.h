@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * @file stats.h
+ * What a load has done so far: counters, and a ledger with a line a device.
+ */
+#ifndef VMLOAD_STATS_H
+#define VMLOAD_STATS_H
+
+#include <vmload/version.h>
+
+G_BEGIN_DECLS
+
+/**
+ * VmloadStats:
+ * @struct_size: sizeof (VmloadStats), set by the caller.
+ * @state: VmloadState.
+ * @bytes_total: bytes read from all channels.
+ * @ram_bytes_expected: sum of the block lengths that the source announced.
+ * @ram_pages_normal: pages that came with their content.
+ * @ram_pages_zero: pages that came as "zero".
+ * @ram_pages_xbzrle: pages that came as a delta.
+ * @ram_bytes_placed: bytes written to guest RAM.
+ * @sections: sections loaded.
+ * @commands: commands processed.
+ * @staged_peak_bytes: most bytes staged at once.
+ * @lock_holds: how often the big lock was taken.
+ * @lock_wait_ns: time spent to get the big lock, in total.
+ * @lock_held_total_ns: time the big lock was held, in total (an upper bound:
+ *     callbacks may drop it meanwhile).
+ * @lock_held_max_ns: the longest single hold.
+ * @lock_io_wait_ns: time waited for bytes with the big lock held: 0, by
+ *     construction, counted so that a test can prove it.
+ * @lock_io_waits: how often that happened: 0.
+ * @lock_fault_wait_ns: time that callbacks waited, with the lock held, for
+ *     guest pages that had not arrived (postcopy).
+ * @io_wait_ns: time waited for bytes in total, without the lock.
+ * @start_ns: when the first byte was there, CLOCK_MONOTONIC.
+ * @last_byte_ns: when the last byte was there.
+ * @switchover_ns: when the source was seen to have stopped its guest (the
+ *     SWITCHOVER_START command or the first END section); 0: not yet.
+ * @end_ns: when the load reached its final state; 0: not yet.
+ *
+ * A snapshot. Times in nanoseconds.
+ *
+ * Since: 0.1
+ */
+typedef struct {
+    uint32_t struct_size;
+    uint32_t state;
+    uint64_t bytes_total;
+    uint64_t ram_bytes_expected;
+    uint64_t ram_pages_normal;
+    uint64_t ram_pages_zero;
+    uint64_t ram_pages_xbzrle;
+    uint64_t ram_bytes_placed;
+    uint64_t sections;
+    uint64_t commands;
+    uint64_t staged_peak_bytes;
+    uint64_t lock_holds;
+    uint64_t lock_wait_ns;
+    uint64_t lock_held_total_ns;
+    uint64_t lock_held_max_ns;
+    uint64_t lock_io_wait_ns;
+    uint64_t lock_io_waits;
+    uint64_t lock_fault_wait_ns;
+    uint64_t io_wait_ns;
+    uint64_t start_ns;
+    uint64_t last_byte_ns;
+    uint64_t switchover_ns;
+    uint64_t end_ns;
+} VmloadStats;
+
+/**
+ * VmloadLedgerEntry:
+ * @struct_size: sizeof (VmloadLedgerEntry) in the library.
+ * @instance_id: the device's instance.
+ * @version_id: the version the stream announced last.
+ * @records: sections loaded for it.
+ * @name: its idstr, NUL-terminated.
+ * @bytes: bytes of payload.
+ * @staging_ns: time from the section's header to its last byte, staging.
+ * @lock_wait_ns: time spent to get the big lock for it.
+ * @lock_held_ns: time the big lock was held for it.
+ * @callback_ns: time in the host's callbacks.
+ * @without_footer: sections of it that had no footer.
+ *
+ * What one device cost.
+ *
+ * Since: 0.1
+ */
+typedef struct {
+    uint32_t struct_size;
+    uint32_t instance_id;
+    uint32_t version_id;
+    uint32_t reserved;
+    char name[256];
+    uint64_t records;
+    uint64_t bytes;
+    uint64_t staging_ns;
+    uint64_t lock_wait_ns;
+    uint64_t lock_held_ns;
+    uint64_t callback_ns;
+    uint64_t without_footer;
+} VmloadLedgerEntry;
+
+G_END_DECLS
+
+#endif

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What the rest of the library uses of a channel: blocking calls whose every
+ * wait includes the cancel level.
+ */
+#ifndef VMLOAD_CHANNEL_INTERNAL_H
+#define VMLOAD_CHANNEL_INTERNAL_H
+
+#include <vmload/channel.h>
+#include <vmload/listener.h>
+#include "host/cancel.h"
+
+/*
+ * How a call waits. All members may be zero.
+ * @cancel: ends the wait with VMLOAD_ERROR_CANCELLED.
+ * @timeout_us: microseconds without a byte before VMLOAD_ERROR_TIMEOUT; 0:
+ *     no bound.
+ * @begin, @end: called around each real wait (not around a read that has its
+ *     bytes at once), for the accounting of the big lock.
+ */
+typedef struct {
+    VmloadCancel *cancel;
+    int64_t timeout_us;
+    void (*begin)(void *opaque);
+    void (*end)(void *opaque);
+    void *opaque;
+} VmloadWait;
+
+/*
+ * Reads at least one byte. Returns how many, 0 at the end, -1 with @error set
+ * (IO, CANCELLED, TIMEOUT). Bytes pushed back come first.
+ */
+int64_t vmload_channel_readv(VmloadChannel *channel, const struct iovec *iov,
+                             uint32_t n, const VmloadWait *wait,
+                             GError **error);
+
+/* Writes all bytes, whatever the size of the transport's buffer. */
+bool vmload_channel_write(VmloadChannel *channel, const void *data,
+                          uint64_t length, const VmloadWait *wait,
+                          GError **error);
+
+/* Reads at an absolute offset; -1 with UNSUPPORTED if not seekable. */
+int64_t vmload_channel_preadv(VmloadChannel *channel, const struct iovec *iov,
+                              uint32_t n, uint64_t offset,
+                              const VmloadWait *wait, GError **error);
+
+/* Gives bytes back, in front of all others. At most 4096 in all. */
+void vmload_channel_unread(VmloadChannel *channel, const void *data,
+                           uint32_t length);
+
+bool vmload_channel_is_writable(const VmloadChannel *channel);
+bool vmload_channel_is_seekable(const VmloadChannel *channel);
+
+/*
+ * Accepts connections, finds out by their first bytes what they are, gives
+ * back the main channel with all its bytes still to be read, refuses all
+ * others and closes the listening socket. Waits without bound for the first
+ * connection, then @handshake_us (0: no bound) for the main channel.
+ */
+VmloadChannel *vmload_listener_accept_main(VmloadListener *listener,
+                                           const VmloadWait *wait,
+                                           int64_t handshake_us,
+                                           GError **error);
+
+#endif

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "error.h"
+
+#include <errno.h>
+
+G_DEFINE_QUARK(vmload-error, vmload_error)
+
+bool vmload_fail(GError **error, VmloadError code, const char *format, ...)
+{
+    va_list args;
+
+    if (error != NULL) {
+        va_start(args, format);
+        *error = g_error_new_valist(VMLOAD_ERROR, (int)code, format, args);
+        va_end(args);
+    }
+    return false;
+}
+
+bool vmload_fail_errno(GError **error, int errnum, const char *format, ...)
+{
+    va_list args;
+    char *text;
+
+    va_start(args, format);
+    text = g_strdup_vprintf(format, args);
+    va_end(args);
+    vmload_fail(error, VMLOAD_ERROR_IO, "%s: %s", text, g_strerror(errnum));
+    g_free(text);
+    return false;
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Guest RAM as the loader sees it: a block table, and a parser of the `ram`
+ * section's payload.
+ */
+#ifndef VMLOAD_RAM_INTERNAL_H
+#define VMLOAD_RAM_INTERNAL_H
+
+#include <vmload/limits.h>
+#include <vmload/ram.h>
+#include "stream/reader.h"
+
+typedef struct VmloadRam VmloadRam;
+
+/*
+ * What RAM needs of its surroundings.
+ * @announced: makes a block that nobody registered; NULL: unknown blocks
+ *     fail.
+ * @lock, @unlock: the big lock around a block's resize callback.
+ */
+typedef struct {
+    VmloadRamBlock *(*announced)(void *opaque, const char *idstr,
+                                 uint64_t used_length, GError **error);
+    void (*lock)(void *opaque);
+    void (*unlock)(void *opaque);
+    void *opaque;
+} VmloadRamEnv;
+
+/* Counters, written by loader threads, read by any with atomic loads. */
+typedef struct {
+    uint64_t pages_normal;
+    uint64_t pages_zero;
+    uint64_t pages_xbzrle;
+    uint64_t bytes_placed;
+    uint64_t bytes_expected;
+} VmloadRamCounters;
+
+VmloadRam *vmload_ram_new(const VmloadRamEnv *env);
+void vmload_ram_free(VmloadRam *ram);
+
+/* Before the first payload. @limits is copied. */
+void vmload_ram_set_limits(VmloadRam *ram, const VmloadLimits *limits);
+/* log2 of the target page size, 8 to 30; default 12. */
+void vmload_ram_set_page_bits(VmloadRam *ram, uint32_t bits);
+/* From the stream's configuration: block list entries carry an address. */
+void vmload_ram_set_ignore_shared(VmloadRam *ram, bool on);
+
+/* Takes @block, also on failure. FAILED: its idstr is there already. */
+bool vmload_ram_add_block(VmloadRam *ram, VmloadRamBlock *block,
+                          GError **error);
+/* Any thread: the table only grows. NULL past the end. */
+VmloadRamBlock *vmload_ram_get_block(VmloadRam *ram, uint64_t index);
+
+/*
+ * Loads one payload of START, PART or END, up to and with its EOS. The
+ * "last block" of CONTINUE survives from one payload to the next.
+ */
+bool vmload_ram_load(VmloadRam *ram, VmloadReader *reader, GError **error);
+
+/* After the last payload: completes every sink (digests, files). */
+bool vmload_ram_finish(VmloadRam *ram, GError **error);
+
+/* Atomic snapshot of each counter. */
+void vmload_ram_get_counters(VmloadRam *ram, VmloadRamCounters *counters);
+
+#endif

@@ -1,0 +1,508 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "reader.h"
+
+#include "error.h"
+
+#include <string.h>
+#include <time.h>
+
+struct VmloadReader {
+    VmloadChannel *channel; /* NULL: all bytes are in the window */
+    VmloadWait wait;
+    uint8_t *buffer;     /* owned; NULL over memory */
+    uint64_t capacity;   /* of buffer */
+    const uint8_t *data; /* buffer, or borrowed memory */
+    uint64_t head;       /* window: data[head] to data[tail - 1] */
+    uint64_t tail;
+    uint64_t base; /* stream offset of data[0] */
+    uint64_t candidate;
+    bool staged;
+    bool end; /* the channel has ended */
+    GError *failed;
+    uint64_t *bytes;        /* atomic, nullable */
+    uint64_t *last_byte_ns; /* atomic, nullable */
+};
+
+VmloadReader *vmload_reader_new_memory(const uint8_t *data, uint64_t length,
+                                       uint64_t offset)
+{
+    VmloadReader *reader;
+
+    g_return_val_if_fail(data != NULL || length == 0, NULL);
+    reader = g_new0(VmloadReader, 1);
+    reader->data = data;
+    reader->tail = length;
+    reader->base = offset;
+    reader->end = true;
+    return reader;
+}
+
+VmloadReader *vmload_reader_new_channel(VmloadChannel *channel,
+                                        const VmloadWait *wait,
+                                        GError **error)
+{
+    VmloadReader *reader = g_new0(VmloadReader, 1);
+
+    reader->buffer = g_try_malloc(VMLOAD_READER_BUFFER);
+    if (reader->buffer == NULL) {
+        g_free(reader);
+        vmload_fail(error, VMLOAD_ERROR_LIMIT, "no memory for a read buffer");
+        return NULL;
+    }
+    reader->capacity = VMLOAD_READER_BUFFER;
+    reader->data = reader->buffer;
+    reader->channel = channel;
+    reader->wait = *wait;
+    return reader;
+}
+
+VmloadReader *vmload_reader_new_staged(VmloadReader *reader, uint64_t length,
+                                       uint64_t candidate)
+{
+    uint64_t available = reader->tail - reader->head;
+    VmloadReader *staged;
+
+    staged = vmload_reader_new_memory(reader->data + reader->head,
+                                      MIN(length, available),
+                                      vmload_reader_get_offset(reader));
+    staged->staged = true;
+    staged->candidate = candidate;
+    return staged;
+}
+
+void vmload_reader_free(VmloadReader *reader)
+{
+    if (reader != NULL) {
+        g_clear_error(&reader->failed);
+        g_free(reader->buffer);
+        g_free(reader);
+    }
+}
+
+void vmload_reader_set_counters(VmloadReader *reader, uint64_t *bytes,
+                                uint64_t *last_byte_ns)
+{
+    reader->bytes = bytes;
+    reader->last_byte_ns = last_byte_ns;
+}
+
+uint64_t vmload_reader_get_offset(const VmloadReader *reader)
+{
+    g_return_val_if_fail(reader != NULL, 0);
+    return reader->base + reader->head;
+}
+
+const GError *vmload_reader_get_error(const VmloadReader *reader)
+{
+    return reader->failed;
+}
+
+/* Hands out the sticky error. Always false. */
+static bool reader_failed(const VmloadReader *reader, GError **error)
+{
+    if (error != NULL) {
+        *error = g_error_copy(reader->failed);
+    }
+    return false;
+}
+
+bool vmload_reader_error(VmloadReader *reader, GError **error,
+                         VmloadError code, const char *format, ...)
+{
+    va_list args;
+    char *text;
+
+    g_return_val_if_fail(reader != NULL && format != NULL, false);
+    if (reader->failed == NULL) {
+        va_start(args, format);
+        text = g_strdup_vprintf(format, args);
+        va_end(args);
+        reader->failed = g_error_new(
+            VMLOAD_ERROR, (int)code, "offset 0x%" G_GINT64_MODIFIER "x: %s",
+            vmload_reader_get_offset(reader), text);
+        g_free(text);
+    }
+    return reader_failed(reader, error);
+}
+
+static bool reader_truncated(VmloadReader *reader, uint64_t wanted,
+                             GError **error)
+{
+    return vmload_reader_error(
+        reader, error, VMLOAD_ERROR_TRUNCATED,
+        "expected %" G_GUINT64_FORMAT " bytes, found the end after %"
+        G_GUINT64_FORMAT, wanted, reader->tail - reader->head);
+}
+
+static void reader_count(VmloadReader *reader, uint64_t n)
+{
+    struct timespec now;
+
+    if (reader->bytes != NULL) {
+        __atomic_fetch_add(reader->bytes, n, __ATOMIC_RELAXED);
+    }
+    if (reader->last_byte_ns != NULL) {
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        __atomic_store_n(reader->last_byte_ns,
+                         (uint64_t)now.tv_sec * 1000000000u +
+                             (uint64_t)now.tv_nsec,
+                         __ATOMIC_RELAXED);
+    }
+}
+
+/* One read from the channel; *got is 0 at the end of the bytes. */
+static bool reader_receive(VmloadReader *reader, const struct iovec *iov,
+                           uint32_t n, uint64_t *got, GError **error)
+{
+    GError *local = NULL;
+    int64_t result = vmload_channel_readv(reader->channel, iov, n,
+                                          &reader->wait, &local);
+
+    if (result < 0) {
+        vmload_reader_error(reader, error, (VmloadError)local->code, "%s",
+                            local->message);
+        g_error_free(local);
+        return false;
+    }
+    reader->end = result == 0;
+    *got = (uint64_t)result;
+    reader_count(reader, *got);
+    return true;
+}
+
+/* Moves the window to the start of the buffer, to make room behind it. */
+static void reader_compact(VmloadReader *reader)
+{
+    if (reader->buffer != NULL && reader->head > 0) {
+        memmove(reader->buffer, reader->buffer + reader->head,
+                reader->tail - reader->head);
+        reader->base += reader->head;
+        reader->tail -= reader->head;
+        reader->head = 0;
+    }
+}
+
+/* Reads once into the room behind the window. */
+static bool reader_refill(VmloadReader *reader, GError **error)
+{
+    struct iovec iov;
+    uint64_t got;
+
+    iov.iov_base = reader->buffer + reader->tail;
+    iov.iov_len = reader->capacity - reader->tail;
+    if (!reader_receive(reader, &iov, 1, &got, error)) {
+        return false;
+    }
+    reader->tail += got;
+    return true;
+}
+
+/* Tries to have @length bytes, at most the buffer's size, in the window. */
+static bool reader_fill(VmloadReader *reader, uint64_t length, GError **error)
+{
+    if (reader->tail - reader->head >= length) {
+        return true;
+    }
+    if (reader->failed != NULL) {
+        return reader_failed(reader, error);
+    }
+    if (reader->end) {
+        return true;
+    }
+    if (reader->head == reader->tail ||
+        reader->capacity - reader->head < length) {
+        reader_compact(reader);
+    }
+    while (reader->tail - reader->head < length && !reader->end) {
+        if (!reader_refill(reader, error)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The next @length bytes, all of them, or an error. */
+static const uint8_t *reader_need(VmloadReader *reader, uint64_t length,
+                                  GError **error)
+{
+    if (reader->failed != NULL) {
+        reader_failed(reader, error);
+        return NULL;
+    }
+    if (!reader_fill(reader, length, error)) {
+        return NULL;
+    }
+    if (reader->tail - reader->head < length) {
+        reader_truncated(reader, length, error);
+        return NULL;
+    }
+    return reader->data + reader->head;
+}
+
+/*
+ * The rest of a read that the window does not have: straight to its place,
+ * and what comes behind it into the buffer, in one call.
+ */
+static bool reader_read_direct(VmloadReader *reader, uint8_t *dest,
+                               uint64_t length, GError **error)
+{
+    struct iovec iov[2];
+    uint64_t got;
+
+    while (length > 0 && !reader->end) {
+        /* The window is empty here; what is behind it goes to its start. */
+        reader->base += reader->head;
+        reader->head = reader->tail = 0;
+        iov[0].iov_base = dest;
+        iov[0].iov_len = length;
+        iov[1].iov_base = reader->buffer;
+        iov[1].iov_len = reader->capacity;
+        if (!reader_receive(reader, iov, 2, &got, error)) {
+            return false;
+        }
+        if (got > length) {
+            reader->tail = got - length;
+            got = length;
+        }
+        dest += got;
+        length -= got;
+        reader->base += got;
+    }
+    return length == 0 || reader_truncated(reader, length, error);
+}
+
+bool vmload_reader_read(VmloadReader *reader, void *buffer, uint64_t length,
+                        GError **error)
+{
+    uint64_t available;
+
+    g_return_val_if_fail(reader != NULL, false);
+    g_return_val_if_fail(buffer != NULL || length == 0, false);
+    if (reader->failed != NULL) {
+        return reader_failed(reader, error);
+    }
+    available = reader->tail - reader->head;
+    if (available < length && reader->end) {
+        return reader_truncated(reader, length, error);
+    }
+    available = MIN(available, length);
+    if (available > 0) {
+        memcpy(buffer, reader->data + reader->head, available);
+        reader->head += available;
+    }
+    return available == length ||
+           reader_read_direct(reader, (uint8_t *)buffer + available,
+                              length - available, error);
+}
+
+bool vmload_reader_skip(VmloadReader *reader, uint64_t length, GError **error)
+{
+    uint64_t step;
+
+    g_return_val_if_fail(reader != NULL, false);
+    do {
+        step = MIN(length, reader->tail - reader->head);
+        reader->head += step;
+        length -= step;
+        if (length > 0 &&
+            reader_need(reader, MIN(length, reader->channel != NULL ? 1
+                                                                    : length),
+                        error) == NULL) {
+            return false;
+        }
+    } while (length > 0);
+    return reader->failed == NULL || reader_failed(reader, error);
+}
+
+bool vmload_reader_peek(VmloadReader *reader, uint64_t length,
+                        const uint8_t **data, uint64_t *available,
+                        GError **error)
+{
+    g_return_val_if_fail(reader != NULL && data != NULL && available != NULL,
+                         false);
+    g_return_val_if_fail(length <= 65536, false);
+    if (reader->failed != NULL) {
+        return reader_failed(reader, error);
+    }
+    if (!reader_fill(reader, length, error)) {
+        return false;
+    }
+    *data = reader->data + reader->head;
+    *available = MIN(length, reader->tail - reader->head);
+    return true;
+}
+
+bool vmload_reader_get_u8(VmloadReader *reader, uint8_t *value, GError **error)
+{
+    const uint8_t *data;
+
+    g_return_val_if_fail(reader != NULL && value != NULL, false);
+    data = reader_need(reader, 1, error);
+    if (data == NULL) {
+        return false;
+    }
+    *value = data[0];
+    reader->head += 1;
+    return true;
+}
+
+bool vmload_reader_get_be16(VmloadReader *reader, uint16_t *value,
+                            GError **error)
+{
+    const uint8_t *data;
+
+    g_return_val_if_fail(reader != NULL && value != NULL, false);
+    data = reader_need(reader, sizeof(*value), error);
+    if (data == NULL) {
+        return false;
+    }
+    memcpy(value, data, sizeof(*value));
+    *value = GUINT16_FROM_BE(*value);
+    reader->head += sizeof(*value);
+    return true;
+}
+
+bool vmload_reader_get_be32(VmloadReader *reader, uint32_t *value,
+                            GError **error)
+{
+    const uint8_t *data;
+
+    g_return_val_if_fail(reader != NULL && value != NULL, false);
+    data = reader_need(reader, sizeof(*value), error);
+    if (data == NULL) {
+        return false;
+    }
+    memcpy(value, data, sizeof(*value));
+    *value = GUINT32_FROM_BE(*value);
+    reader->head += sizeof(*value);
+    return true;
+}
+
+bool vmload_reader_get_be64(VmloadReader *reader, uint64_t *value,
+                            GError **error)
+{
+    const uint8_t *data;
+
+    g_return_val_if_fail(reader != NULL && value != NULL, false);
+    data = reader_need(reader, sizeof(*value), error);
+    if (data == NULL) {
+        return false;
+    }
+    memcpy(value, data, sizeof(*value));
+    *value = GUINT64_FROM_BE(*value);
+    reader->head += sizeof(*value);
+    return true;
+}
+
+bool vmload_reader_get_str8(VmloadReader *reader, char *string,
+                            uint32_t *length, GError **error)
+{
+    const uint8_t *data;
+    uint64_t n;
+
+    g_return_val_if_fail(reader != NULL && string != NULL, false);
+    data = reader_need(reader, 1, error);
+    if (data == NULL) {
+        return false;
+    }
+    n = data[0];
+    if (n == 0) {
+        return vmload_reader_error(reader, error, VMLOAD_ERROR_MALFORMED,
+                                   "expected a name, found length 0");
+    }
+    data = reader_need(reader, 1 + n, error);
+    if (data == NULL) {
+        return false;
+    }
+    if (memchr(data + 1, 0, n) != NULL) {
+        return vmload_reader_error(reader, error, VMLOAD_ERROR_MALFORMED,
+                                   "expected a name, found a NUL in it");
+    }
+    memcpy(string, data + 1, n);
+    string[n] = '\0';
+    reader->head += 1 + n;
+    if (length != NULL) {
+        *length = (uint32_t)n;
+    }
+    return true;
+}
+
+bool vmload_reader_get_staged(VmloadReader *reader, const uint8_t **data,
+                              uint64_t *candidate, uint64_t *visible)
+{
+    g_return_val_if_fail(reader != NULL && data != NULL, false);
+    g_return_val_if_fail(candidate != NULL && visible != NULL, false);
+    if (!reader->staged) {
+        return false;
+    }
+    *data = reader->data;
+    *candidate = reader->candidate;
+    *visible = reader->tail;
+    return true;
+}
+
+const uint8_t *vmload_reader_window(const VmloadReader *reader,
+                                    uint64_t *length)
+{
+    *length = reader->tail - reader->head;
+    return reader->data + reader->head;
+}
+
+void vmload_reader_consume(VmloadReader *reader, uint64_t length)
+{
+    reader->head += MIN(length, reader->tail - reader->head);
+}
+
+/* Doubles the buffer, at most to what @max bytes of window need. */
+static bool reader_enlarge(VmloadReader *reader, uint64_t max, GError **error)
+{
+    uint64_t capacity = MIN(reader->capacity * 2, MAX(max, reader->capacity));
+    uint8_t *buffer;
+
+    if (capacity == reader->capacity) {
+        return vmload_reader_error(
+            reader, error, VMLOAD_ERROR_LIMIT,
+            "expected the section's end within %" G_GUINT64_FORMAT " bytes",
+            max);
+    }
+    buffer = g_try_realloc(reader->buffer, capacity);
+    if (buffer == NULL) {
+        return vmload_reader_error(reader, error, VMLOAD_ERROR_LIMIT,
+                                   "no memory for %" G_GUINT64_FORMAT
+                                   " staged bytes", capacity);
+    }
+    reader->buffer = buffer;
+    reader->data = buffer;
+    reader->capacity = capacity;
+    return true;
+}
+
+bool vmload_reader_grow(VmloadReader *reader, uint64_t max, bool *end,
+                        GError **error)
+{
+    if (reader->failed != NULL) {
+        return reader_failed(reader, error);
+    }
+    *end = reader->end;
+    if (reader->end) {
+        return true;
+    }
+    if (reader->tail - reader->head >= max) {
+        return vmload_reader_error(
+            reader, error, VMLOAD_ERROR_LIMIT,
+            "expected the section's end within %" G_GUINT64_FORMAT " bytes",
+            max);
+    }
+    if (reader->tail == reader->capacity) {
+        reader_compact(reader);
+    }
+    if (reader->tail == reader->capacity &&
+        !reader_enlarge(reader, max, error)) {
+        return false;
+    }
+    if (!reader_refill(reader, error)) {
+        return false;
+    }
+    *end = reader->end;
+    return true;
+}

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The reader as the library itself uses it. One implementation serves both
+ * kinds: over memory the window is all there is; over a channel the window
+ * is a buffer that is refilled.
+ */
+#ifndef VMLOAD_READER_INTERNAL_H
+#define VMLOAD_READER_INTERNAL_H
+
+#include <vmload/reader.h>
+#include "channel/channel.h"
+
+/* Buffer of a streaming reader; stays in the second-level cache. */
+#define VMLOAD_READER_BUFFER (256 * 1024)
+
+/*
+ * A streaming reader. @channel is borrowed, @wait copied. NULL with
+ * VMLOAD_ERROR_LIMIT if there is no memory.
+ */
+VmloadReader *vmload_reader_new_channel(VmloadChannel *channel,
+                                        const VmloadWait *wait,
+                                        GError **error);
+
+/*
+ * All buffered bytes that are not read yet; none is read from the channel.
+ * Valid until the next call. A parser of many small records works on this
+ * window and tells what it took with vmload_reader_consume().
+ */
+const uint8_t *vmload_reader_window(const VmloadReader *reader,
+                                    uint64_t *length);
+
+/* Takes @length bytes of the window. */
+void vmload_reader_consume(VmloadReader *reader, uint64_t length);
+
+/*
+ * Makes the window longer than it is: reads from the channel once, or sets
+ * *@end at the end of the bytes. The window grows up to @max bytes and stays
+ * contiguous; beyond that VMLOAD_ERROR_LIMIT. Used by the staging scan.
+ */
+bool vmload_reader_grow(VmloadReader *reader, uint64_t max, bool *end,
+                        GError **error);
+
+/*
+ * A reader over the window of @reader, at most @length bytes of it, with
+ * @candidate marked as the believed end of the payload. Borrows the window.
+ */
+VmloadReader *vmload_reader_new_staged(VmloadReader *reader, uint64_t length,
+                                       uint64_t candidate);
+
+/* The sticky error, or NULL. */
+const GError *vmload_reader_get_error(const VmloadReader *reader);
+
+/* Counts every byte read from the channel into *@counter, atomically. */
+void vmload_reader_set_counters(VmloadReader *reader, uint64_t *bytes,
+                                uint64_t *last_byte_ns);
+
+#endif
