@@ -2,9 +2,9 @@
 #include "reader.h"
 
 #include "error.h"
+#include "host/clock.h"
 
 #include <string.h>
-#include <time.h>
 
 struct VmloadReader {
     VmloadChannel *channel; /* NULL: all bytes are in the window */
@@ -136,28 +136,40 @@ static bool reader_truncated(VmloadReader *reader, uint64_t wanted,
 
 static void reader_count(VmloadReader *reader, uint64_t n)
 {
-    struct timespec now;
-
     if (reader->bytes != NULL) {
         __atomic_fetch_add(reader->bytes, n, __ATOMIC_RELAXED);
     }
     if (reader->last_byte_ns != NULL) {
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        __atomic_store_n(reader->last_byte_ns,
-                         (uint64_t)now.tv_sec * 1000000000u +
-                             (uint64_t)now.tv_nsec,
+        __atomic_store_n(reader->last_byte_ns, vmload_clock_ns(),
                          __ATOMIC_RELAXED);
     }
 }
 
-/* One read from the channel; *got is 0 at the end of the bytes. */
+/*
+ * One read from the channel; *got is 0 at the end of the bytes. With
+ * @settle_us, silence that long is no error: *silent is set instead.
+ */
 static bool reader_receive(VmloadReader *reader, const struct iovec *iov,
-                           uint32_t n, uint64_t *got, GError **error)
+                           uint32_t n, int64_t settle_us, uint64_t *got,
+                           bool *silent, GError **error)
 {
+    VmloadWait wait = reader->wait;
     GError *local = NULL;
-    int64_t result = vmload_channel_readv(reader->channel, iov, n,
-                                          &reader->wait, &local);
+    int64_t result;
 
+    *got = 0;
+    if (settle_us > 0 &&
+        (wait.timeout_us == 0 || settle_us < wait.timeout_us)) {
+        wait.timeout_us = settle_us;
+    } else {
+        settle_us = 0;
+    }
+    result = vmload_channel_readv(reader->channel, iov, n, &wait, &local);
+    if (result < 0 && settle_us > 0 && local->code == VMLOAD_ERROR_TIMEOUT) {
+        g_error_free(local);
+        *silent = true;
+        return true;
+    }
     if (result < 0) {
         vmload_reader_error(reader, error, (VmloadError)local->code, "%s",
                             local->message);
@@ -183,14 +195,15 @@ static void reader_compact(VmloadReader *reader)
 }
 
 /* Reads once into the room behind the window. */
-static bool reader_refill(VmloadReader *reader, GError **error)
+static bool reader_refill(VmloadReader *reader, int64_t settle_us,
+                          bool *silent, GError **error)
 {
     struct iovec iov;
     uint64_t got;
 
     iov.iov_base = reader->buffer + reader->tail;
     iov.iov_len = reader->capacity - reader->tail;
-    if (!reader_receive(reader, &iov, 1, &got, error)) {
+    if (!reader_receive(reader, &iov, 1, settle_us, &got, silent, error)) {
         return false;
     }
     reader->tail += got;
@@ -214,7 +227,7 @@ static bool reader_fill(VmloadReader *reader, uint64_t length, GError **error)
         reader_compact(reader);
     }
     while (reader->tail - reader->head < length && !reader->end) {
-        if (!reader_refill(reader, error)) {
+        if (!reader_refill(reader, 0, NULL, error)) {
             return false;
         }
     }
@@ -257,7 +270,7 @@ static bool reader_read_direct(VmloadReader *reader, uint8_t *dest,
         iov[0].iov_len = length;
         iov[1].iov_base = reader->buffer;
         iov[1].iov_len = reader->capacity;
-        if (!reader_receive(reader, iov, 2, &got, error)) {
+        if (!reader_receive(reader, iov, 2, 0, &got, NULL, error)) {
             return false;
         }
         if (got > length) {
@@ -477,8 +490,8 @@ static bool reader_enlarge(VmloadReader *reader, uint64_t max, GError **error)
     return true;
 }
 
-bool vmload_reader_grow(VmloadReader *reader, uint64_t max, bool *end,
-                        GError **error)
+bool vmload_reader_grow(VmloadReader *reader, uint64_t max, int64_t settle_us,
+                        bool *silent, bool *end, GError **error)
 {
     if (reader->failed != NULL) {
         return reader_failed(reader, error);
@@ -500,9 +513,27 @@ bool vmload_reader_grow(VmloadReader *reader, uint64_t max, bool *end,
         !reader_enlarge(reader, max, error)) {
         return false;
     }
-    if (!reader_refill(reader, error)) {
+    if (!reader_refill(reader, settle_us, silent, error)) {
         return false;
     }
     *end = reader->end;
+    return true;
+}
+
+bool vmload_reader_poll(VmloadReader *reader, int64_t settle_us, bool *got,
+                        GError **error)
+{
+    bool silent = false;
+
+    if (reader->failed != NULL) {
+        return reader_failed(reader, error);
+    }
+    if (reader->head == reader->tail && !reader->end) {
+        reader_compact(reader);
+        if (!reader_refill(reader, settle_us, &silent, error)) {
+            return false;
+        }
+    }
+    *got = reader->head < reader->tail;
     return true;
 }

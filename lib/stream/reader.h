@@ -35,9 +35,17 @@ void vmload_reader_consume(VmloadReader *reader, uint64_t length);
 /*
  * Makes the window longer than it is: reads from the channel once, or sets
  * *@end at the end of the bytes. The window grows up to @max bytes and stays
- * contiguous; beyond that VMLOAD_ERROR_LIMIT. Used by the staging scan.
+ * contiguous; beyond that VMLOAD_ERROR_LIMIT. With @settle_us, waits no
+ * longer than that and then sets *@silent: no error, nothing was read.
  */
-bool vmload_reader_grow(VmloadReader *reader, uint64_t max, bool *end,
+bool vmload_reader_grow(VmloadReader *reader, uint64_t max, int64_t settle_us,
+                        bool *silent, bool *end, GError **error);
+
+/*
+ * Waits until a byte is in the window, or @settle_us have passed, or the
+ * bytes have ended. *@got tells which.
+ */
+bool vmload_reader_poll(VmloadReader *reader, int64_t settle_us, bool *got,
                         GError **error);
 
 /*

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "guard.h"
+
+#include "clock.h"
+
+#include <string.h>
+
+void vmload_guard_init(VmloadGuard *guard, const VmloadHostOps *ops,
+                       void *opaque)
+{
+    memset(guard, 0, sizeof(*guard));
+    guard->ops = ops;
+    guard->opaque = opaque;
+}
+
+/*
+ * Checks the host, not the stream: a callback that loses the lock, or a lock
+ * function that does not lock, is a bug of the host's.
+ */
+static void guard_check_held(VmloadGuard *guard)
+{
+    g_return_if_fail(guard->ops->lock_is_held == NULL ||
+                     guard->ops->lock_is_held(guard->opaque));
+}
+
+void vmload_guard_lock(VmloadGuard *guard, VmloadHold *hold)
+{
+    uint64_t before = vmload_clock_ns();
+
+    g_return_if_fail(guard->caller_locked || !vmload_guard_is_held(guard));
+    if (!guard->caller_locked && guard->ops->lock != NULL) {
+        guard->ops->lock(guard->opaque);
+    }
+    guard_check_held(guard);
+    hold->taken_ns = vmload_clock_ns();
+    hold->wait_ns = hold->taken_ns - before;
+    hold->held_ns = 0;
+    __atomic_store_n(&guard->owner, g_thread_self(), __ATOMIC_RELAXED);
+    __atomic_fetch_add(&guard->holds, 1, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&guard->wait_ns, hold->wait_ns, __ATOMIC_RELAXED);
+}
+
+void vmload_guard_unlock(VmloadGuard *guard, VmloadHold *hold)
+{
+    guard_check_held(guard);
+    hold->held_ns = vmload_clock_ns() - hold->taken_ns;
+    __atomic_fetch_add(&guard->held_total_ns, hold->held_ns,
+                       __ATOMIC_RELAXED);
+    /* Only the holder of the lock gets here: no other writer. */
+    if (hold->held_ns > guard->held_max_ns) {
+        __atomic_store_n(&guard->held_max_ns, hold->held_ns,
+                         __ATOMIC_RELAXED);
+    }
+    __atomic_store_n(&guard->owner, NULL, __ATOMIC_RELAXED);
+    if (!guard->caller_locked && guard->ops->unlock != NULL) {
+        guard->ops->unlock(guard->opaque);
+    }
+}
+
+bool vmload_guard_is_held(VmloadGuard *guard)
+{
+    /* Another thread's pointer is never this thread's: relaxed will do. */
+    return guard->caller_locked ||
+           __atomic_load_n(&guard->owner, __ATOMIC_RELAXED) ==
+               g_thread_self();
+}
+
+void vmload_guard_count_io_wait(VmloadGuard *guard, uint64_t ns)
+{
+    if (vmload_guard_is_held(guard)) {
+        __atomic_fetch_add(&guard->io_wait_ns, ns, __ATOMIC_RELAXED);
+        __atomic_fetch_add(&guard->io_waits, 1, __ATOMIC_RELAXED);
+    }
+}

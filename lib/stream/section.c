@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "section.h"
+
+#include <string.h>
+
+typedef struct {
+    char *idstr;
+    uint32_t instance_id;
+    uint32_t version_id;
+} SectionEntry;
+
+struct VmloadSectionTable {
+    GHashTable *by_id; /* section id to SectionEntry */
+};
+
+static void section_entry_free(void *data)
+{
+    SectionEntry *entry = data;
+
+    g_free(entry->idstr);
+    g_free(entry);
+}
+
+VmloadSectionTable *vmload_section_table_new(void)
+{
+    VmloadSectionTable *table = g_new0(VmloadSectionTable, 1);
+
+    table->by_id = g_hash_table_new_full(NULL, NULL, NULL,
+                                         section_entry_free);
+    return table;
+}
+
+void vmload_section_table_free(VmloadSectionTable *table)
+{
+    if (table != NULL) {
+        g_hash_table_unref(table->by_id);
+        g_free(table);
+    }
+}
+
+static SectionEntry *table_get(const VmloadSectionTable *table,
+                               uint32_t section_id)
+{
+    return g_hash_table_lookup(table->by_id, GUINT_TO_POINTER(section_id));
+}
+
+bool vmload_section_table_has(const VmloadSectionTable *table,
+                              uint32_t section_id)
+{
+    return table_get(table, section_id) != NULL;
+}
+
+static bool table_announce(VmloadSectionTable *table, VmloadReader *reader,
+                           const VmloadLimits *limits, uint32_t section_id,
+                           const char *idstr, const VmloadSection *header,
+                           GError **error)
+{
+    SectionEntry *entry = table_get(table, section_id);
+
+    if (entry != NULL) {
+        if (strcmp(entry->idstr, idstr) != 0 ||
+            entry->instance_id != header->instance_id) {
+            return vmload_reader_error(
+                reader, error, VMLOAD_ERROR_MALFORMED,
+                "section id %u: expected '%s' instance %u, which announced "
+                "it, found '%s' instance %u", section_id, entry->idstr,
+                entry->instance_id, idstr, header->instance_id);
+        }
+        entry->version_id = header->version_id;
+        return true;
+    }
+    if (g_hash_table_size(table->by_id) >= limits->sections) {
+        return vmload_reader_error(
+            reader, error, VMLOAD_ERROR_LIMIT,
+            "more section ids than the limit sections (%" G_GUINT64_FORMAT
+            ")", limits->sections);
+    }
+    entry = g_new0(SectionEntry, 1);
+    entry->idstr = g_strdup(idstr);
+    entry->instance_id = header->instance_id;
+    entry->version_id = header->version_id;
+    g_hash_table_insert(table->by_id, GUINT_TO_POINTER(section_id), entry);
+    return true;
+}
+
+/* What START and FULL have behind the section id. */
+static bool read_announcement(VmloadSectionTable *table, VmloadReader *reader,
+                              const VmloadLimits *limits,
+                              const VmloadSection *section, GError **error)
+{
+    char idstr[VMLOAD_STR8_SIZE];
+    VmloadSection header = *section;
+
+    return vmload_reader_get_str8(reader, idstr, NULL, error) &&
+           vmload_reader_get_be32(reader, &header.instance_id, error) &&
+           vmload_reader_get_be32(reader, &header.version_id, error) &&
+           table_announce(table, reader, limits, section->section_id, idstr,
+                          &header, error);
+}
+
+bool vmload_section_read(VmloadSectionTable *table, VmloadReader *reader,
+                         const VmloadLimits *limits, uint32_t type,
+                         uint64_t offset, VmloadSection *section,
+                         GError **error)
+{
+    const SectionEntry *entry;
+
+    memset(section, 0, sizeof(*section));
+    section->struct_size = (uint32_t)sizeof(*section);
+    section->type = type;
+    section->offset = offset;
+    section->idstr = "";
+    if (!vmload_reader_get_be32(reader, &section->section_id, error)) {
+        return false;
+    }
+    if ((type == VMLOAD_RECORD_START || type == VMLOAD_RECORD_FULL) &&
+        !read_announcement(table, reader, limits, section, error)) {
+        return false;
+    }
+    entry = table_get(table, section->section_id);
+    if (entry == NULL) {
+        return vmload_reader_error(reader, error, VMLOAD_ERROR_MALFORMED,
+                                   "section id %u was never announced",
+                                   section->section_id);
+    }
+    section->idstr = entry->idstr;
+    section->instance_id = entry->instance_id;
+    section->version_id = entry->version_id;
+    section->payload_offset = vmload_reader_get_offset(reader);
+    return true;
+}
+
+bool vmload_section_footer_read(VmloadReader *reader,
+                                const VmloadSection *section, GError **error)
+{
+    uint8_t type;
+    uint32_t id;
+
+    if (!vmload_reader_get_u8(reader, &type, error)) {
+        return false;
+    }
+    if (type != VMLOAD_RECORD_FOOTER) {
+        return vmload_reader_error(reader, error, VMLOAD_ERROR_MALFORMED,
+                                   "expected a section footer (0x%02x), "
+                                   "found 0x%02x", VMLOAD_RECORD_FOOTER,
+                                   type);
+    }
+    if (!vmload_reader_get_be32(reader, &id, error)) {
+        return false;
+    }
+    if (id != section->section_id) {
+        return vmload_reader_error(reader, error, VMLOAD_ERROR_MALFORMED,
+                                   "expected the footer of section id %u, "
+                                   "found %u", section->section_id, id);
+    }
+    return true;
+}

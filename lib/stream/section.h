@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Section headers and footers, and the table of announced section ids. */
+#ifndef VMLOAD_STREAM_SECTION_H
+#define VMLOAD_STREAM_SECTION_H
+
+#include <vmload/device.h>
+#include <vmload/limits.h>
+#include <vmload/reader.h>
+
+/* Bytes of a footer: its type and the section id. */
+#define VMLOAD_FOOTER_SIZE 5
+
+/*
+ * What START and FULL have announced, by section id. Only grows, so that an
+ * idstr stays good as long as the table. One thread at a time.
+ */
+typedef struct VmloadSectionTable VmloadSectionTable;
+
+VmloadSectionTable *vmload_section_table_new(void);
+void vmload_section_table_free(VmloadSectionTable *table);
+bool vmload_section_table_has(const VmloadSectionTable *table,
+                              uint32_t section_id);
+
+/*
+ * Reads the header of a section, whose type byte is read already. START and
+ * FULL announce, PART and END must have been announced. QEMU does not tell
+ * START from FULL and PART from END here, nor do we (stream format, section
+ * 2.3); but an id stays with its device.
+ */
+bool vmload_section_read(VmloadSectionTable *table, VmloadReader *reader,
+                         const VmloadLimits *limits, uint32_t type,
+                         uint64_t offset, VmloadSection *section,
+                         GError **error);
+
+/* Reads a footer and compares its id. */
+bool vmload_section_footer_read(VmloadReader *reader,
+                                const VmloadSection *section, GError **error);
+
+#endif
