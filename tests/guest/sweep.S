@@ -130,11 +130,24 @@ clear_page:
     xorl %eax, %eax
     movl $PAGE_WORDS, %ecx
     rep stosl
-    jmp page_done
+
+    /*
+     * QEMU's TCG can lose track of writes while it migrates: a TLB entry
+     * stays writable although the page's dirty bit was cleared. Flush the
+     * TLB (a changed CR0.WP does it, paging is off) and store the last word
+     * again, so that a page that has changed is always seen as dirty.
+     */
+page_done:
+    movl %cr0, %eax
+    xorl $0x10000, %eax
+    movl %eax, %cr0
+    movl -4(%edi), %eax
+    movl %eax, -4(%edi)
+    jmp page_delayed
 
 skip_page:
     addl $(PAGE_WORDS * 4), %edi
-page_done:
+page_delayed:
     movl page_delay, %ecx
     jecxz 2f
 1:
