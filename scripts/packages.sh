@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=bash
 # The one list of what libvmload needs on Debian 12, and how to get it.
 # Sourced by scripts/demo, scripts/test and .ci/run; it runs nothing by itself.

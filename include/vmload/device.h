@@ -112,7 +112,8 @@ typedef struct {
 } VmloadLockPlan;
 
 /** Everything VMLOAD_LOCK_WHOLE. Since: 0.1 */
-#define VMLOAD_LOCK_PLAN_INIT {(uint32_t)sizeof(VmloadLockPlan), 0, 0, 0, 0, 0, 0}
+#define VMLOAD_LOCK_PLAN_INIT \
+    {(uint32_t)sizeof(VmloadLockPlan), 0, 0, 0, 0, 0, 0}
 
 /**
  * VmloadDeviceOps:
