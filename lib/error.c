@@ -3,7 +3,11 @@
 
 #include <errno.h>
 
-G_DEFINE_QUARK(vmload-error, vmload_error)
+/* Not G_DEFINE_QUARK(): threads would race for its static variable. */
+GQuark vmload_error_quark(void)
+{
+    return g_quark_from_static_string("vmload-error-quark");
+}
 
 bool vmload_fail(GError **error, VmloadError code, const char *format, ...)
 {

@@ -56,7 +56,7 @@ typedef enum {
  *
  * Gives the quark behind VMLOAD_ERROR.
  *
- * Return: the quark of the domain "vmload-error".
+ * Return: the quark "vmload-error-quark".
  * Errors: none.
  * States: any. Threads: any. Blocks: no.
  * Since: 0.1
