@@ -20,15 +20,13 @@ static unsigned inputs;
  */
 static void run_copy(const uint8_t *data, size_t size)
 {
-    uint8_t *copy = malloc(size > 0 ? size : 1);
+    uint8_t *copy = g_malloc0(size);
 
-    if (copy == NULL) {
-        fprintf(stderr, "no memory for an input of %zu bytes\n", size);
-        exit(1);
+    if (size > 0) {
+        memcpy(copy, data, size);
     }
-    memcpy(copy, data, size);
     LLVMFuzzerTestOneInput(copy, size);
-    free(copy);
+    g_free(copy);
 }
 
 static void run_variants(uint8_t *data, size_t size)
