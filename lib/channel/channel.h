@@ -10,6 +10,8 @@
 #include <vmload/listener.h>
 #include "host/cancel.h"
 
+#include <poll.h>
+
 /*
  * How a call waits. All members may be zero.
  * @cancel: ends the wait with VMLOAD_ERROR_CANCELLED.
@@ -34,6 +36,15 @@ int64_t vmload_channel_readv(VmloadChannel *channel, const struct iovec *iov,
                              uint32_t n, const VmloadWait *wait,
                              GError **error);
 
+/*
+ * The same without waiting and without looking at a cancel level:
+ * VMLOAD_CHANNEL_WOULD_BLOCK if there is nothing yet. (A host's transport
+ * that has no wait may block here.)
+ */
+int64_t vmload_channel_try_readv(VmloadChannel *channel,
+                                 const struct iovec *iov, uint32_t n,
+                                 GError **error);
+
 /* Writes all bytes, whatever the size of the transport's buffer. */
 bool vmload_channel_write(VmloadChannel *channel, const void *data,
                           uint64_t length, const VmloadWait *wait,
@@ -47,6 +58,12 @@ int64_t vmload_channel_preadv(VmloadChannel *channel, const struct iovec *iov,
 /* Gives bytes back, in front of all others. At most 4096 in all. */
 void vmload_channel_unread(VmloadChannel *channel, const void *data,
                            uint32_t length);
+
+/*
+ * poll(2) until @deadline (g_get_monotonic_time(); -1: none), started again
+ * when a signal interrupts it. Negative descriptors are left out.
+ */
+int vmload_poll(struct pollfd *fds, uint32_t n, int64_t deadline);
 
 bool vmload_channel_is_writable(const VmloadChannel *channel);
 bool vmload_channel_is_seekable(const VmloadChannel *channel);
