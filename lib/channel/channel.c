@@ -29,9 +29,9 @@ struct VmloadChannel {
      * shut down; else NULL.
      */
     VmloadCancel *wake[2];
-    /* Bytes given back: pushback[head] to the end. */
-    uint8_t *pushback;
+    /* Bytes given back: pushback[pushback_head] to the end. */
     uint32_t pushback_head;
+    uint8_t pushback[PUSHBACK_MAX];
 };
 
 /* An unknown domain is the host's own; its message is kept. */
@@ -122,7 +122,6 @@ void vmload_channel_unref(VmloadChannel *channel)
     vmload_cancel_free(channel->wake[0]);
     vmload_cancel_free(channel->wake[1]);
     g_free(channel->name);
-    g_free(channel->pushback);
     g_free(channel);
 }
 
@@ -358,9 +357,6 @@ void vmload_channel_unread(VmloadChannel *channel, const void *data,
     g_return_if_fail(length <= channel->pushback_head);
     if (length == 0) {
         return;
-    }
-    if (channel->pushback == NULL) {
-        channel->pushback = g_malloc(PUSHBACK_MAX);
     }
     channel->pushback_head -= length;
     memcpy(channel->pushback + channel->pushback_head, data, length);

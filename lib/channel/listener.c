@@ -192,15 +192,17 @@ VmloadListener *vmload_listener_new_channel(VmloadChannel *channel)
 
 char **vmload_listener_get_addresses(VmloadListener *listener)
 {
-    char **copy;
+    GPtrArray *copy;
     guint i;
 
     g_return_val_if_fail(listener != NULL, NULL);
-    copy = g_new0(char *, listener->addresses->len + 1);
+    copy = g_ptr_array_new();
     for (i = 0; i < listener->addresses->len; i++) {
-        copy[i] = g_strdup(g_ptr_array_index(listener->addresses, i));
+        g_ptr_array_add(copy,
+                        g_strdup(g_ptr_array_index(listener->addresses, i)));
     }
-    return copy;
+    g_ptr_array_add(copy, NULL);
+    return (char **)g_ptr_array_free(copy, FALSE);
 }
 
 /* A connection that broke before it was accepted concerns nobody. */

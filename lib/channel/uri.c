@@ -29,6 +29,15 @@ static bool uri_digits(const char *text, size_t length, unsigned base,
     return true;
 }
 
+/* The first @length bytes of @text. */
+static char *uri_part(const char *text, size_t length)
+{
+    char *part = g_strdup(text);
+
+    part[length] = '\0';
+    return part;
+}
+
 static bool uri_number(const char *text, uint64_t max, uint64_t *value)
 {
     return uri_digits(text, strlen(text), 10, max, value);
@@ -103,7 +112,7 @@ static bool uri_tcp_port(const char *text, const char *rest, VmloadUri *uri,
     }
     rest++;
     length = strcspn(rest, ",");
-    uri->port = g_strndup(rest, length);
+    uri->port = uri_part(rest, length);
     if (length == 0 || strchr(uri->port, ':') != NULL ||
         (g_ascii_isdigit(rest[0]) && !uri_number(uri->port, 65535, &number))) {
         return vmload_fail(error, VMLOAD_ERROR_FAILED,
@@ -120,7 +129,7 @@ static bool uri_tcp(const char *text, VmloadUri *uri, GError **error)
 
     if (*text != '[') {
         length = strcspn(text, ":,");
-        uri->host = length > 0 ? g_strndup(text, length) : NULL;
+        uri->host = length > 0 ? uri_part(text, length) : NULL;
         return uri_tcp_port(text, text + length, uri, error);
     }
     length = strcspn(text + 1, "]");
@@ -128,7 +137,7 @@ static bool uri_tcp(const char *text, VmloadUri *uri, GError **error)
         return vmload_fail(error, VMLOAD_ERROR_FAILED,
                            "address tcp:%s: expected [IPV6]:PORT", text);
     }
-    uri->host = g_strndup(text + 1, length);
+    uri->host = uri_part(text + 1, length);
     return uri_tcp_port(text, text + length + 2, uri, error);
 }
 
@@ -210,7 +219,7 @@ static bool uri_file(const char *text, VmloadUri *uri, GError **error)
         return vmload_fail(error, VMLOAD_ERROR_FAILED,
                            "address file:%s: expected a path", text);
     }
-    uri->path = g_strndup(text, length);
+    uri->path = uri_part(text, length);
     if (found != NULL &&
         !uri_offset(found + strlen(option), &uri->offset)) {
         return vmload_fail(error, VMLOAD_ERROR_FAILED,
