@@ -60,6 +60,7 @@ typedef enum {
     VMLOAD_RAM_KNOWN_ZERO = 1 << 0,
     /* The source does not send its pages (x-ignore-shared). */
     VMLOAD_RAM_IGNORED = 1 << 1,
+    VMLOAD_RAM_RESIZEABLE = 1 << 2,
 } VmloadRamFlags;
 
 /*

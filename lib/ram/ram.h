@@ -40,10 +40,20 @@ void vmload_ram_free(VmloadRam *ram);
 
 /* Before the first payload. @limits is copied. */
 void vmload_ram_set_limits(VmloadRam *ram, const VmloadLimits *limits);
-/* log2 of the target page size, 8 to 30; default 12. */
+/*
+ * log2 of the target page size; default 12. Straight from the stream:
+ * anything but 8 to 30 fails the first payload with UNSUPPORTED.
+ */
 void vmload_ram_set_page_bits(VmloadRam *ram, uint32_t bits);
 /* From the stream's configuration: block list entries carry an address. */
 void vmload_ram_set_ignore_shared(VmloadRam *ram, bool on);
+/* From the stream's configuration: the block list fails with UNSUPPORTED. */
+void vmload_ram_set_mapped_ram(VmloadRam *ram, bool on);
+/*
+ * From POSTCOPY_ADVISE with its 16 bytes: entries of blocks whose backing
+ * has pages of an unusual size carry that size.
+ */
+void vmload_ram_set_postcopy_advised(VmloadRam *ram, bool on);
 
 /* Takes @block, also on failure. FAILED: its idstr is there already. */
 bool vmload_ram_add_block(VmloadRam *ram, VmloadRamBlock *block,

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * One RAM block, as the folder's other files see it. Its members change only
+ * on the loading thread; those marked atomic are read by any.
+ */
+#ifndef VMLOAD_RAM_BLOCK_H
+#define VMLOAD_RAM_BLOCK_H
+
+#include "ram/claim.h"
+#include "ram/sink.h"
+
+struct VmloadRamBlock {
+    char *idstr;
+    uint64_t length; /* atomic; bytes in use */
+    uint64_t max_length;
+    uint64_t page_size; /* of what backs it */
+    uint64_t address;
+    uint32_t flags; /* VmloadRamFlags */
+    uint32_t list;  /* which block list named it last; 0: none */
+    bool starts_zero;
+    VmloadRamSink *sink;
+    VmloadClaim *claim; /* atomic, set once; NULL: no list named it yet */
+    VmloadRamResizeFunc resize;
+    void *resize_opaque;
+    GDestroyNotify resize_destroy;
+};
+
+/* log2 of the target page size; once, before the first page. */
+bool vmload_ram_block_prepare(VmloadRamBlock *block, uint32_t page_bits,
+                              GError **error);
+
+/*
+ * What every writer of guest pages does first: notes that the content of the
+ * target page at @offset comes now. True if it had come before. Any thread.
+ */
+static inline bool vmload_ram_block_claim(VmloadRamBlock *block,
+                                          uint64_t offset)
+{
+    return vmload_claim_mark(block->claim, offset);
+}
+
+/*
+ * Makes a claimed page zero. @before: what the claim said. *@stored: whether
+ * anything had to be written.
+ */
+static inline bool vmload_ram_block_zero(VmloadRamBlock *block,
+                                         uint64_t offset, uint64_t length,
+                                         bool before, bool *stored,
+                                         GError **error)
+{
+    if (block->starts_zero && !before) {
+        *stored = false;
+        return true;
+    }
+    return vmload_sink_zero(block->sink, offset, length, stored, error);
+}
+
+#endif

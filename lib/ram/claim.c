@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "claim.h"
+
+#include "error.h"
+
+struct VmloadClaim {
+    uint32_t page_bits;
+    uint64_t n_pages;
+    uint64_t words[]; /* atomic; page n is bit n % 64 of word n / 64 */
+};
+
+VmloadClaim *vmload_claim_new(uint64_t length, uint32_t page_bits,
+                              GError **error)
+{
+    uint64_t page_mask = ((uint64_t)1 << page_bits) - 1;
+    uint64_t n_pages =
+        (length >> page_bits) + ((length & page_mask) != 0 ? 1 : 0);
+    uint64_t n_words = n_pages / 64 + (n_pages % 64 != 0 ? 1 : 0);
+    VmloadClaim *claim;
+
+    /* At most 2^56 words of 8 bytes: the sum cannot overflow. */
+    claim = g_try_malloc0(sizeof(*claim) + n_words * sizeof(uint64_t));
+    if (claim == NULL) {
+        vmload_fail(error, VMLOAD_ERROR_LIMIT,
+                    "no memory to note %" G_GUINT64_FORMAT " pages", n_pages);
+        return NULL;
+    }
+    claim->page_bits = page_bits;
+    claim->n_pages = n_pages;
+    return claim;
+}
+
+void vmload_claim_free(VmloadClaim *claim)
+{
+    g_free(claim);
+}
+
+uint32_t vmload_claim_get_page_bits(const VmloadClaim *claim)
+{
+    return claim->page_bits;
+}
+
+bool vmload_claim_mark(VmloadClaim *claim, uint64_t offset)
+{
+    uint64_t page = offset >> claim->page_bits;
+    uint64_t bit = (uint64_t)1 << (page % 64);
+
+    if (page >= claim->n_pages) {
+        return false;
+    }
+    /* Relaxed: the bit orders nothing, it only counts who was first. */
+    return (__atomic_fetch_or(&claim->words[page / 64], bit,
+                              __ATOMIC_RELAXED) &
+            bit) != 0;
+}
+
+bool vmload_claim_test(const VmloadClaim *claim, uint64_t offset)
+{
+    uint64_t page = offset >> claim->page_bits;
+
+    if (page >= claim->n_pages) {
+        return false;
+    }
+    return (__atomic_load_n(&claim->words[page / 64], __ATOMIC_RELAXED) >>
+                (page % 64) &
+            1) != 0;
+}

@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The page stream: the payload of every section "ram" is a sequence of
+ * records up to EOS (RAM format, sections 3 and 5).
+ */
+#include "private.h"
+
+#include "error.h"
+#include "xbzrle.h"
+
+#define X64 "0x%" G_GINT64_MODIFIER "x"
+
+/* Sinks without memory get pages in pieces of at most this. */
+#define RAM_PIECE (64 * 1024)
+
+/* How many pages may be missing in the counters that others see. */
+#define RAM_COUNT_EVERY 64
+
+static void ram_publish(uint64_t *counter, uint64_t *pending)
+{
+    __atomic_fetch_add(counter, *pending, __ATOMIC_RELAXED);
+    *pending = 0;
+}
+
+static void ram_publish_counters(VmloadRam *ram)
+{
+    VmloadRamCounters *pending = &ram->pending;
+
+    ram_publish(&ram->counters.pages_normal, &pending->pages_normal);
+    ram_publish(&ram->counters.pages_zero, &pending->pages_zero);
+    ram_publish(&ram->counters.pages_xbzrle, &pending->pages_xbzrle);
+    ram_publish(&ram->counters.bytes_placed, &pending->bytes_placed);
+    ram->pending_records = 0;
+}
+
+static void ram_count(VmloadRam *ram, uint64_t *pages, bool stored)
+{
+    *pages += 1;
+    ram->pending.bytes_placed += stored ? vmload_ram_page_size(ram) : 0;
+    ram->pending_records += 1;
+    if (ram->pending_records >= RAM_COUNT_EVERY) {
+        ram_publish_counters(ram);
+    }
+}
+
+/* A page record names its block, or goes on with the one before. */
+static bool ram_find_block(VmloadRam *ram, VmloadReader *reader, bool same,
+                           GError **error)
+{
+    char idstr[VMLOAD_STR8_SIZE];
+    VmloadRamBlock *block;
+    char *name;
+
+    if (same) {
+        return ram->last_block != NULL ||
+               vmload_reader_error(reader, error, VMLOAD_ERROR_MALFORMED,
+                                   "expected a RAM block's name, found "
+                                   "CONTINUE before any");
+    }
+    if (!vmload_reader_get_str8(reader, idstr, NULL, error)) {
+        return false;
+    }
+    block = vmload_ram_find_block(ram, idstr);
+    if (block == NULL || block->list == 0) {
+        name = g_strescape(idstr, NULL);
+        vmload_reader_error(reader, error, VMLOAD_ERROR_MALFORMED,
+                            "expected the name of a listed RAM block, found "
+                            "'%s'",
+                            name);
+        g_free(name);
+        return false;
+    }
+    if (block != ram->last_block && ram->last_block != NULL &&
+        !vmload_sink_idle(ram->last_block->sink, error)) {
+        return false;
+    }
+    ram->last_block = block;
+    return true;
+}
+
+static bool ram_check_page(VmloadRam *ram, VmloadReader *reader,
+                           uint64_t offset, GError **error)
+{
+    const VmloadRamBlock *block = ram->last_block;
+    uint64_t page_size = vmload_ram_page_size(ram);
+
+    if (offset >= block->length || page_size > block->length - offset) {
+        return vmload_reader_error(reader, error, VMLOAD_ERROR_MALFORMED,
+                                   "expected a page inside " X64
+                                   " bytes, found one outside",
+                                   block->length);
+    }
+    if ((block->flags & VMLOAD_RAM_IGNORED) != 0) {
+        return vmload_reader_error(reader, error, VMLOAD_ERROR_MISMATCH,
+                                   "expected no page of an ignored block, "
+                                   "found one");
+    }
+    return true;
+}
+
+static bool ram_load_zero(VmloadRam *ram, VmloadReader *reader,
+                          uint64_t offset, GError **error)
+{
+    VmloadRamBlock *block = ram->last_block;
+    bool stored;
+    bool before;
+    uint8_t fill;
+
+    if (!vmload_reader_get_u8(reader, &fill, error)) {
+        return false;
+    }
+    if (fill != 0) {
+        return vmload_reader_error(reader, error, VMLOAD_ERROR_MALFORMED,
+                                   "expected a zero page, found one of 0x%02x",
+                                   fill);
+    }
+    before = vmload_ram_block_claim(block, offset);
+    if (!vmload_ram_block_zero(block, offset, vmload_ram_page_size(ram),
+                               before, &stored, error)) {
+        return false;
+    }
+    ram_count(ram, &ram->pending.pages_zero, stored);
+    return true;
+}
+
+/* For a sink without memory: from the reader's window if it is all there. */
+static bool ram_write_piece(VmloadRam *ram, VmloadReader *reader,
+                            uint64_t offset, uint64_t length, GError **error)
+{
+    VmloadRamSink *sink = ram->last_block->sink;
+    const uint8_t *data;
+    uint64_t available;
+
+    data = vmload_reader_window(reader, &available);
+    if (available >= length) {
+        if (!vmload_sink_write(sink, offset, data, length, error)) {
+            return false;
+        }
+        vmload_reader_consume(reader, length);
+        return true;
+    }
+    data = vmload_ram_scratch(&ram->page, vmload_ram_page_size(ram), error);
+    return data != NULL &&
+           vmload_reader_read(reader, ram->page, length, error) &&
+           vmload_sink_write(sink, offset, data, length, error);
+}
+
+static bool ram_load_normal(VmloadRam *ram, VmloadReader *reader,
+                            uint64_t offset, GError **error)
+{
+    VmloadRamBlock *block = ram->last_block;
+    uint64_t page_size = vmload_ram_page_size(ram);
+    uint64_t done = 0;
+    bool ok = true;
+
+    vmload_ram_block_claim(block, offset);
+    if (block->sink->host != NULL) {
+        ok = vmload_reader_read(reader, block->sink->host + offset, page_size,
+                                error);
+    } else if (block->sink->discards) {
+        ok = vmload_reader_skip(reader, page_size, error);
+    } else {
+        while (ok && done < page_size) {
+            uint64_t n = MIN(page_size - done, RAM_PIECE);
+
+            ok = ram_write_piece(ram, reader, offset + done, n, error);
+            done += n;
+        }
+    }
+    if (ok) {
+        ram_count(ram, &ram->pending.pages_normal, !block->sink->discards);
+    }
+    return ok;
+}
+
+/* The page as it is, to be changed: in place, or a copy of it. */
+static uint8_t *ram_borrow_page(VmloadRam *ram, uint64_t offset,
+                                GError **error)
+{
+    VmloadRamSink *sink = ram->last_block->sink;
+    uint64_t page_size = vmload_ram_page_size(ram);
+
+    if (sink->host != NULL) {
+        return sink->host + offset;
+    }
+    if (vmload_ram_scratch(&ram->page, page_size, error) == NULL ||
+        !vmload_sink_read(sink, offset, ram->page, page_size, error)) {
+        return NULL;
+    }
+    return ram->page;
+}
+
+/* RAM format, section 6: the encoding, always 1, and a delta. */
+static bool ram_load_xbzrle(VmloadRam *ram, VmloadReader *reader,
+                            uint64_t offset, GError **error)
+{
+    VmloadRamSink *sink = ram->last_block->sink;
+    uint64_t page_size = vmload_ram_page_size(ram);
+    uint64_t available;
+    const uint8_t *delta;
+    uint16_t length;
+    uint8_t encoding;
+    uint8_t *page;
+
+    if (!vmload_reader_get_u8(reader, &encoding, error) ||
+        !vmload_reader_get_be16(reader, &length, error)) {
+        return false;
+    }
+    if (encoding != 1 || length > page_size) {
+        return vmload_reader_error(reader, error, VMLOAD_ERROR_MALFORMED,
+                                   "expected XBZRLE encoding 1 of at most a "
+                                   "page, found encoding %u of %u bytes",
+                                   encoding, length);
+    }
+    if (!vmload_reader_peek(reader, length, &delta, &available, error)) {
+        return false;
+    }
+    if (available < length) {
+        /* Not there: this sets the reader's own error. */
+        return vmload_reader_skip(reader, length, error);
+    }
+    vmload_ram_block_claim(ram->last_block, offset);
+    page = ram_borrow_page(ram, offset, error);
+    if (page == NULL ||
+        !vmload_xbzrle_decode(page, page_size, delta, length, error) ||
+        (page == ram->page &&
+         !vmload_sink_write(sink, offset, page, page_size, error))) {
+        return false;
+    }
+    vmload_reader_consume(reader, length);
+    ram_count(ram, &ram->pending.pages_xbzrle, !sink->discards);
+    return true;
+}
+
+static bool ram_load_compressed(VmloadRam *ram, VmloadReader *reader,
+                                uint64_t offset, GError **error)
+{
+    VmloadRamSink *sink = ram->last_block->sink;
+    uint64_t page_size = vmload_ram_page_size(ram);
+
+    if (vmload_ram_scratch(&ram->page, page_size, error) == NULL ||
+        !vmload_ram_inflate(ram, reader, ram->page, error)) {
+        return false;
+    }
+    vmload_ram_block_claim(ram->last_block, offset);
+    if (!vmload_sink_write(sink, offset, ram->page, page_size, error)) {
+        return false;
+    }
+    ram_count(ram, &ram->pending.pages_normal, !sink->discards);
+    return true;
+}
+
+static bool ram_load_page(VmloadRam *ram, VmloadReader *reader, uint64_t kind,
+                          uint64_t offset, GError **error)
+{
+    switch (kind) {
+    case RAM_ZERO:
+        return ram_load_zero(ram, reader, offset, error);
+    case RAM_PAGE:
+        return ram_load_normal(ram, reader, offset, error);
+    case RAM_XBZRLE:
+        return ram_load_xbzrle(ram, reader, offset, error);
+    default:
+        return ram_load_compressed(ram, reader, offset, error);
+    }
+}
+
+/* A record about a page. What goes wrong in it is told with its place. */
+static bool ram_load_page_record(VmloadRam *ram, VmloadReader *reader,
+                                 uint64_t word, GError **error)
+{
+    uint64_t flags = word & (vmload_ram_page_size(ram) - 1);
+    uint64_t offset = word - flags;
+    char *name;
+
+    if (!ram_find_block(ram, reader, (flags & RAM_CONTINUE) != 0, error)) {
+        g_prefix_error(error, "RAM page " X64 " (word " X64 "): ", offset,
+                       word);
+        return false;
+    }
+    if (!ram_check_page(ram, reader, offset, error) ||
+        !ram_load_page(ram, reader, flags & ~(uint64_t)RAM_CONTINUE, offset,
+                       error)) {
+        name = g_strescape(ram->last_block->idstr, NULL);
+        g_prefix_error(error,
+                       "RAM block '%s' page " X64 " (word " X64 "): ", name,
+                       offset, word);
+        g_free(name);
+        return false;
+    }
+    return true;
+}
+
+/* The words without a page; @eos: the payload ends here. */
+static bool ram_load_other(VmloadRam *ram, VmloadReader *reader, uint64_t word,
+                           bool *eos, GError **error)
+{
+    uint64_t flags = word & (vmload_ram_page_size(ram) - 1);
+    uint64_t offset = word - flags;
+
+    if (flags == RAM_MEM_SIZE) {
+        return vmload_ram_load_block_list(ram, reader, offset, error);
+    }
+    if (flags == RAM_EOS && offset == 0) {
+        *eos = true;
+        return true;
+    }
+    if (flags == RAM_MULTIFD_FLUSH && offset == 0) {
+        /* QEMU 8.1.0 sends it without multifd too: a barrier of nothing. */
+        return true;
+    }
+    if (flags == RAM_HOOK) {
+        return vmload_reader_error(reader, error, VMLOAD_ERROR_MALFORMED,
+                                   "expected a RAM record, found HOOK (word "
+                                   X64 "), which is for RDMA only",
+                                   word);
+    }
+    return vmload_reader_error(reader, error, VMLOAD_ERROR_MALFORMED,
+                               "expected a RAM record, found flags " X64
+                               " at " X64 " (word " X64 ")",
+                               flags, offset, word);
+}
+
+static bool ram_load_record(VmloadRam *ram, VmloadReader *reader, bool *eos,
+                            GError **error)
+{
+    uint64_t word;
+
+    if (!vmload_reader_get_be64(reader, &word, error)) {
+        g_prefix_error(error, "RAM record: ");
+        return false;
+    }
+    switch (word & (vmload_ram_page_size(ram) - 1) & ~(uint64_t)RAM_CONTINUE) {
+    case RAM_ZERO:
+    case RAM_PAGE:
+    case RAM_XBZRLE:
+    case RAM_COMPRESS_PAGE:
+        return ram_load_page_record(ram, reader, word, error);
+    default:
+        return ram_load_other(ram, reader, word, eos, error);
+    }
+}
+
+bool vmload_ram_load(VmloadRam *ram, VmloadReader *reader, GError **error)
+{
+    bool eos = false;
+    bool ok = true;
+
+    if (ram->page_bits < 8 || ram->page_bits > 30) {
+        return vmload_reader_error(reader, error, VMLOAD_ERROR_UNSUPPORTED,
+                                   "expected target pages of 8 to 30 bits, "
+                                   "found %u",
+                                   ram->page_bits);
+    }
+    while (ok && !eos) {
+        ok = ram_load_record(ram, reader, &eos, error);
+    }
+    ram_publish_counters(ram);
+    return ok;
+}
