@@ -212,6 +212,14 @@ static bool no_end_found(VmloadReader *reader, GError **error)
         G_GUINT64_FORMAT, n);
 }
 
+/* The bound holds whatever happened to be buffered. Always false. */
+static bool too_far(VmloadReader *reader, uint64_t max, GError **error)
+{
+    return vmload_reader_error(
+        reader, error, VMLOAD_ERROR_LIMIT,
+        "expected the section's end within %" G_GUINT64_FORMAT " bytes", max);
+}
+
 /* Is the undecided place the last thing in the window: footer and EOF? */
 static bool is_settling(const VmloadStagingRules *rules, uint64_t rest)
 {
@@ -235,7 +243,7 @@ bool vmload_staging_find_end(VmloadReader *reader,
         verdict = scan_window(&scan, data, n, &from);
         if (verdict == VERDICT_YES || verdict == VERDICT_WEAK) {
             *candidate = from;
-            return true;
+            return from <= rules->max || too_far(reader, rules->max, error);
         }
         if (scan.end) {
             return no_end_found(reader, error);
