@@ -26,7 +26,8 @@ G_BEGIN_DECLS
  * @ram_bytes: sum of the lengths of all RAM blocks.
  * @elements: elements of one array, list or tree in a device's state.
  * @element_bytes: bytes of memory that one device's state may make the
- *     declarative engine or the decoder allocate.
+ *     declarative engine or the decoder allocate; also what parsing the
+ *     description may take.
  * @configuration_names: bytes of the machine name; also the number of
  *     capabilities in the configuration section.
  *
