@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Who takes a section, and the host's callbacks with their locks. */
+#include "internal.h"
+
+#include "error.h"
+#include "host/clock.h"
+#include "host/ops.h"
+
+#include <string.h>
+
+#define RAM_IDSTR "ram"
+#define RAM_VERSION 4
+
+bool vmload_callback_failed(GError *local, GError **error)
+{
+    if (local == NULL) {
+        return vmload_fail(error, VMLOAD_ERROR_DEVICE,
+                           "the host refused without saying why");
+    }
+    if (local->domain == VMLOAD_ERROR) {
+        g_propagate_error(error, local);
+        return false;
+    }
+    vmload_fail(error, VMLOAD_ERROR_DEVICE, "%s", local->message);
+    g_error_free(local);
+    return false;
+}
+
+static bool is_ram(const VmloadSection *section)
+{
+    return section->instance_id == 0 && strcmp(section->idstr, RAM_IDSTR) == 0;
+}
+
+static bool unknown_section(const VmloadSection *section, GError **error)
+{
+    return vmload_fail(error, VMLOAD_ERROR_MISMATCH,
+                       "expected a known device, found '%s' instance %u",
+                       section->idstr, section->instance_id);
+}
+
+/* RAM's pages say themselves where they end: streamed, without the lock. */
+static bool resolve_ram(const VmloadSection *section, VmloadTarget *target,
+                        GError **error)
+{
+    target->kind = VMLOAD_TARGET_RAM;
+    target->lock = VMLOAD_LOCK_NONE;
+    if (section->version_id != RAM_VERSION) {
+        return vmload_fail(error, VMLOAD_ERROR_UNSUPPORTED,
+                           "expected version %d, found %u", RAM_VERSION,
+                           section->version_id);
+    }
+    return true;
+}
+
+static bool resolve_host(VmloadLoader *loader, const VmloadSection *section,
+                         VmloadTarget *target, GError **error)
+{
+    const VmloadLockPlan *asked = NULL;
+    VmloadLockPlan plan;
+
+    if (loader->ops.plan != NULL) {
+        asked = loader->ops.plan(loader->opaque, section);
+    }
+    if (!vmload_lock_plan_copy(&plan, asked, error)) {
+        return false;
+    }
+    target->kind = VMLOAD_TARGET_HOST;
+    target->lock = vmload_lock_plan_get(&plan, section->type);
+    target->staged_max = plan.staged_max;
+    return true;
+}
+
+bool vmload_target_resolve(VmloadLoader *loader, const VmloadSection *section,
+                           VmloadTarget *target, GError **error)
+{
+    memset(target, 0, sizeof(*target));
+    target->registered = vmload_registry_find(
+        loader->registry, section->idstr, section->instance_id);
+    if (target->registered != NULL) {
+        target->kind = VMLOAD_TARGET_REGISTERED;
+        target->lock = vmload_lock_plan_get(&target->registered->plan,
+                                            section->type);
+        target->staged_max = target->registered->plan.staged_max;
+        return true;
+    }
+    if (is_ram(section) && (loader->has_ram || loader->ops.find == NULL)) {
+        return resolve_ram(section, target, error);
+    }
+    if (loader->ops.find != NULL) {
+        return resolve_host(loader, section, target, error);
+    }
+    if (loader->unknown == VMLOAD_UNKNOWN_KEEP) {
+        target->kind = VMLOAD_TARGET_RAW;
+        target->lock = VMLOAD_LOCK_WHOLE;
+        return true;
+    }
+    return unknown_section(section, error);
+}
+
+static bool check_version(const VmloadDevice *device,
+                          const VmloadSection *section, GError **error)
+{
+    if (section->version_id < device->min_version ||
+        section->version_id > device->max_version) {
+        return vmload_fail(error, VMLOAD_ERROR_UNSUPPORTED,
+                           "expected version %u to %u, found %u",
+                           device->min_version, device->max_version,
+                           section->version_id);
+    }
+    return true;
+}
+
+/*
+ * The device of a target. For one of the host's the big lock is held; *known
+ * is false if it has none.
+ */
+static bool find_device(VmloadLoader *loader, const VmloadTarget *target,
+                        const VmloadSection *section, VmloadDevice *device,
+                        VmloadDeviceOps *ops, bool *known, GError **error)
+{
+    GError *local = NULL;
+
+    memset(device, 0, sizeof(*device));
+    device->struct_size = (uint32_t)sizeof(*device);
+    *known = true;
+    if (target->kind == VMLOAD_TARGET_REGISTERED) {
+        device->min_version = target->registered->min_version;
+        device->max_version = target->registered->max_version;
+        device->opaque = target->registered->opaque;
+        *ops = target->registered->ops;
+        return check_version(device, section, error);
+    }
+    if (!loader->ops.find(loader->opaque, section, device, &local)) {
+        *known = false;
+        return local == NULL || vmload_callback_failed(local, error);
+    }
+    if (device->ops == NULL) {
+        return vmload_fail(error, VMLOAD_ERROR_FAILED,
+                           "the host found a device without callbacks");
+    }
+    if (!vmload_ops_copy(ops, sizeof(*ops), device->ops, "VmloadDeviceOps",
+                         error)) {
+        return false;
+    }
+    if (!vmload_device_ops_serve(ops, target->lock)) {
+        return vmload_fail(error, VMLOAD_ERROR_FAILED,
+                           "a callback that the device's lock plan needs is "
+                           "missing");
+    }
+    return check_version(device, section, error);
+}
+
+/* An unknown device at the last moment: kept, or refused. */
+static bool load_unknown(VmloadLoader *loader, const VmloadSection *section,
+                         VmloadReader *reader, GError **error)
+{
+    GError *local = NULL;
+    const uint8_t *data;
+    uint64_t candidate;
+    uint64_t visible;
+
+    if (loader->unknown != VMLOAD_UNKNOWN_KEEP) {
+        return unknown_section(section, error);
+    }
+    if (!vmload_reader_get_staged(reader, &data, &candidate, &visible)) {
+        return vmload_fail(error, VMLOAD_ERROR_UNSUPPORTED,
+                           "an unknown section cannot be kept where nothing "
+                           "is staged");
+    }
+    if (loader->ops.raw_section != NULL &&
+        !loader->ops.raw_section(loader->opaque, section, data, candidate,
+                                 &local)) {
+        return vmload_callback_failed(local, error);
+    }
+    return vmload_reader_skip(reader, candidate, error);
+}
+
+bool vmload_target_check(VmloadLoader *loader, const VmloadSection *section,
+                         VmloadTarget *target, GError **error)
+{
+    VmloadDeviceOps ops;
+    VmloadDevice device;
+    VmloadHold hold;
+    bool known;
+    bool ok;
+
+    if (target->kind == VMLOAD_TARGET_RAW) {
+        return true;
+    }
+    vmload_guard_lock(&loader->guard, &hold);
+    ok = find_device(loader, target, section, &device, &ops, &known, error);
+    vmload_guard_unlock(&loader->guard, &hold);
+    if (!ok || known) {
+        return ok;
+    }
+    if (loader->unknown != VMLOAD_UNKNOWN_KEEP) {
+        return unknown_section(section, error);
+    }
+    target->kind = VMLOAD_TARGET_RAW;
+    return true;
+}
+
+static void cost_add_hold(VmloadCost *cost, const VmloadHold *hold)
+{
+    cost->lock_wait_ns += hold->wait_ns;
+    cost->lock_held_ns += hold->held_ns;
+}
+
+/* Find and load in one hold. */
+static bool load_whole(VmloadLoader *loader, const VmloadTarget *target,
+                       const VmloadSection *section, VmloadReader *reader,
+                       VmloadCost *cost, GError **error)
+{
+    GError *local = NULL;
+    VmloadDeviceOps ops;
+    VmloadDevice device;
+    VmloadHold hold;
+    bool known;
+    bool ok;
+
+    vmload_guard_lock(&loader->guard, &hold);
+    ok = find_device(loader, target, section, &device, &ops, &known, error);
+    if (ok && known) {
+        ok = ops.load(device.opaque, reader, section, &local) ||
+             vmload_callback_failed(local, error);
+    }
+    vmload_guard_unlock(&loader->guard, &hold);
+    cost_add_hold(cost, &hold);
+    cost->callback_ns += hold.held_ns;
+    return ok && !known ? load_unknown(loader, section, reader, error) : ok;
+}
+
+/* Find with the lock for a moment; the host keeps the device alive. */
+static bool find_briefly(VmloadLoader *loader, const VmloadTarget *target,
+                         const VmloadSection *section, VmloadDevice *device,
+                         VmloadDeviceOps *ops, VmloadCost *cost, bool *known,
+                         GError **error)
+{
+    VmloadHold hold;
+    bool ok;
+
+    if (target->kind == VMLOAD_TARGET_REGISTERED) {
+        return find_device(loader, target, section, device, ops, known,
+                           error);
+    }
+    vmload_guard_lock(&loader->guard, &hold);
+    ok = find_device(loader, target, section, device, ops, known, error);
+    vmload_guard_unlock(&loader->guard, &hold);
+    cost_add_hold(cost, &hold);
+    return ok;
+}
+
+/* The lock is held around `apply` only. */
+static bool apply_parsed(VmloadLoader *loader, const VmloadDevice *device,
+                         const VmloadDeviceOps *ops,
+                         const VmloadSection *section, void *parsed,
+                         VmloadCost *cost, GError **error)
+{
+    GError *local = NULL;
+    VmloadHold hold;
+    bool ok;
+
+    vmload_guard_lock(&loader->guard, &hold);
+    ok = ops->apply(device->opaque, parsed, section, &local) ||
+         vmload_callback_failed(local, error);
+    vmload_guard_unlock(&loader->guard, &hold);
+    cost_add_hold(cost, &hold);
+    cost->callback_ns += hold.held_ns;
+    if (ops->parsed_free != NULL) {
+        ops->parsed_free(device->opaque, parsed);
+    }
+    return ok;
+}
+
+static bool load_unlocked(VmloadLoader *loader, const VmloadTarget *target,
+                          const VmloadSection *section, VmloadReader *reader,
+                          VmloadCost *cost, GError **error)
+{
+    GError *local = NULL;
+    VmloadDeviceOps ops;
+    VmloadDevice device;
+    uint64_t begin;
+    void *parsed;
+    bool known;
+    bool ok;
+
+    if (!find_briefly(loader, target, section, &device, &ops, cost, &known,
+                      error)) {
+        return false;
+    }
+    if (!known) {
+        return load_unknown(loader, section, reader, error);
+    }
+    begin = vmload_clock_ns();
+    if (target->lock == VMLOAD_LOCK_NONE) {
+        ok = ops.load(device.opaque, reader, section, &local) ||
+             vmload_callback_failed(local, error);
+        cost->callback_ns += vmload_clock_ns() - begin;
+        return ok;
+    }
+    parsed = ops.parse(device.opaque, reader, section, &local);
+    cost->callback_ns += vmload_clock_ns() - begin;
+    if (parsed == NULL) {
+        return vmload_callback_failed(local, error);
+    }
+    g_clear_error(&local);
+    return apply_parsed(loader, &device, &ops, section, parsed, cost, error);
+}
+
+bool vmload_target_load(VmloadLoader *loader, const VmloadTarget *target,
+                        const VmloadSection *section, VmloadReader *reader,
+                        VmloadCost *cost, GError **error)
+{
+    if (target->kind == VMLOAD_TARGET_RAM) {
+        return vmload_ram_load(loader->ram, reader, error);
+    }
+    if (target->kind == VMLOAD_TARGET_RAW) {
+        return load_unknown(loader, section, reader, error);
+    }
+    if (target->lock == VMLOAD_LOCK_WHOLE) {
+        return load_whole(loader, target, section, reader, cost, error);
+    }
+    return load_unlocked(loader, target, section, reader, cost, error);
+}
+
+/* One phase of one device, with the lock; @name for messages. */
+static bool run_phase(VmloadLoader *loader, const VmloadRegistered *device,
+                      bool (*phase)(void *opaque, GError **error),
+                      const char *name, GError **error)
+{
+    GError *local = NULL;
+    VmloadHold hold;
+    bool ok;
+
+    if (phase == NULL) {
+        return true;
+    }
+    vmload_guard_lock(&loader->guard, &hold);
+    ok = phase(device->opaque, &local) || vmload_callback_failed(local, error);
+    vmload_guard_unlock(&loader->guard, &hold);
+    if (!ok) {
+        g_prefix_error(error, "%s of device '%s' instance %u: ", name,
+                       device->idstr, device->instance_id);
+    }
+    return ok;
+}
+
+bool vmload_devices_setup(VmloadLoader *loader, GError **error)
+{
+    const VmloadRegistered *device;
+    uint32_t i;
+
+    for (i = 0; (device = vmload_registry_get(loader->registry, i)) != NULL;
+         i++) {
+        if (!run_phase(loader, device, device->ops.setup, "setup", error)) {
+            return false;
+        }
+        if (device->ops.switchover_ack_needed != NULL &&
+            device->ops.switchover_ack_needed(device->opaque)) {
+            g_atomic_int_inc(&loader->switchover_ack_count);
+        }
+    }
+    return true;
+}
+
+bool vmload_devices_all_loaded(VmloadLoader *loader, GError **error)
+{
+    const VmloadRegistered *device;
+    uint32_t i;
+
+    for (i = 0; (device = vmload_registry_get(loader->registry, i)) != NULL;
+         i++) {
+        if (!run_phase(loader, device, device->ops.all_loaded, "all_loaded",
+                       error)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void vmload_devices_cleanup(VmloadLoader *loader)
+{
+    const VmloadRegistered *device;
+    VmloadHold hold;
+    uint32_t i;
+
+    for (i = 0; (device = vmload_registry_get(loader->registry, i)) != NULL;
+         i++) {
+        if (device->ops.cleanup != NULL) {
+            vmload_guard_lock(&loader->guard, &hold);
+            device->ops.cleanup(device->opaque);
+            vmload_guard_unlock(&loader->guard, &hold);
+        }
+    }
+}

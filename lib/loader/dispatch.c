@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The element list of a stream, up to its EOF (stream format, section 1). */
+#include "internal.h"
+
+#include "error.h"
+#include "trace.h"
+
+#include <string.h>
+
+void vmload_loader_note_record(VmloadLoader *loader, uint32_t record,
+                               uint64_t offset, const VmloadSection *section)
+{
+    g_mutex_lock(&loader->mutex);
+    loader->position.record = record;
+    loader->position.record_offset = offset;
+    loader->position.offset = offset;
+    loader->position.section_id = section != NULL ? section->section_id : 0;
+    loader->position.instance_id = section != NULL ? section->instance_id : 0;
+    g_strlcpy(loader->position.idstr, section != NULL ? section->idstr : "",
+              sizeof(loader->position.idstr));
+    g_mutex_unlock(&loader->mutex);
+}
+
+void vmload_loader_report_record(VmloadLoader *loader, uint32_t type,
+                                 uint32_t command, uint64_t offset,
+                                 uint64_t length,
+                                 const VmloadSection *section)
+{
+    VmloadRecordInfo info = {0};
+
+    if (loader->ops.record == NULL) {
+        return;
+    }
+    info.struct_size = (uint32_t)sizeof(info);
+    info.type = type;
+    info.depth = loader->depth > 0 ? loader->depth - 1 : 0;
+    info.command = command;
+    info.offset = offset;
+    info.length = length;
+    info.section = section;
+    loader->ops.record(loader->opaque, &info);
+}
+
+static VmloadCommandResult result_of(bool ok)
+{
+    return ok ? VMLOAD_COMMAND_DEFAULT : VMLOAD_COMMAND_FAILED;
+}
+
+/*
+ * One record. DEFAULT: go on with the next one; DONE: EOF; else as
+ * VmloadCommandResult.
+ */
+static VmloadCommandResult load_record(VmloadLoader *loader,
+                                       VmloadReader *reader, GError **error)
+{
+    uint64_t offset = vmload_reader_get_offset(reader);
+    VmloadCommandResult result;
+    uint8_t type;
+
+    vmload_loader_note_record(loader, VMLOAD_RECORD_EOF, offset, NULL);
+    if (!vmload_reader_get_u8(reader, &type, error)) {
+        g_prefix_error(error, "expected a record or EOF: ");
+        return VMLOAD_COMMAND_FAILED;
+    }
+    vmload_loader_note_record(loader, type, offset, NULL);
+    switch (type) {
+    case VMLOAD_RECORD_EOF:
+        vmload_loader_report_record(loader, type, 0, offset, 1, NULL);
+        return VMLOAD_COMMAND_DONE;
+    case VMLOAD_RECORD_START:
+    case VMLOAD_RECORD_PART:
+    case VMLOAD_RECORD_END:
+    case VMLOAD_RECORD_FULL:
+        return result_of(vmload_loader_load_section(loader, reader, type,
+                                                    offset, error));
+    case VMLOAD_RECORD_COMMAND:
+        result = vmload_loader_load_command(loader, reader, offset, error);
+        /* A command ends nothing by being done. */
+        return result == VMLOAD_COMMAND_DONE ? VMLOAD_COMMAND_DEFAULT
+                                             : result;
+    default:
+        vmload_reader_error(reader, error, VMLOAD_ERROR_MALFORMED,
+                            "expected a record type, found 0x%02x", type);
+        return VMLOAD_COMMAND_FAILED;
+    }
+}
+
+VmloadCommandResult vmload_loader_dispatch_records(VmloadLoader *loader,
+                                                   VmloadReader *reader,
+                                                   GError **error)
+{
+    VmloadCommandResult result = VMLOAD_COMMAND_DEFAULT;
+
+    if (loader->depth >= loader->limits.nesting) {
+        vmload_reader_error(reader, error, VMLOAD_ERROR_LIMIT,
+                            "packages are nested deeper than the limit "
+                            "nesting (%u)", loader->limits.nesting);
+        return VMLOAD_COMMAND_FAILED;
+    }
+    loader->depth++;
+    while (result == VMLOAD_COMMAND_DEFAULT) {
+        result = vmload_cancel_check(loader->cancel, error)
+                     ? load_record(loader, reader, error)
+                     : VMLOAD_COMMAND_FAILED;
+    }
+    loader->depth--;
+    return result;
+}
+
+VmloadCommandResult vmload_loader_dispatch(VmloadLoader *loader,
+                                           VmloadReader *reader,
+                                           GError **error)
+{
+    g_return_val_if_fail(loader != NULL && reader != NULL,
+                         VMLOAD_COMMAND_FAILED);
+    g_return_val_if_fail(loader->depth > 0, VMLOAD_COMMAND_FAILED);
+    return vmload_loader_dispatch_records(loader, reader, error);
+}

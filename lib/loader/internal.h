@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * One load, as the files of this folder share it.
+ *
+ * Who touches what: options are written while configuring and only read
+ * after start. What stands under "loading thread" belongs to the thread that
+ * runs the main channel. The rest says how it is guarded. Mutexes are leaves
+ * and never held in a callback (docs/threading.md).
+ */
+#ifndef VMLOAD_LOADER_INTERNAL_H
+#define VMLOAD_LOADER_INTERNAL_H
+
+#include <vmload/loader.h>
+#include "channel/channel.h"
+#include "device/registry.h"
+#include "host/guard.h"
+#include "ledger.h"
+#include "ram/ram.h"
+#include "return-path.h"
+#include "stream/configuration.h"
+#include "stream/section.h"
+
+/* Counters of the loading thread, read by any with atomic loads. */
+typedef struct {
+    uint64_t bytes;
+    uint64_t sections;
+    uint64_t commands;
+    uint64_t staged_peak;
+    uint64_t io_wait_ns;
+    uint64_t start_ns;
+    uint64_t last_byte_ns;
+    uint64_t switchover_ns;
+    uint64_t end_ns;
+} VmloadCounters;
+
+struct VmloadLoader {
+    VmloadHostOps ops;
+    void *opaque;
+    GDestroyNotify destroy;
+
+    /* Options. */
+    VmloadLimits limits;
+    VmloadConfigurationData expected;
+    VmloadPresence configuration_presence;
+    VmloadPresence footer_presence;
+    VmloadPresence vmdesc_presence;
+    VmloadUnknown unknown;
+    VmloadCommit commit;
+    uint32_t handshake_ms;
+    uint32_t stall_ms;
+    bool switchover_ack;
+    VmloadSwitchoverAck switchover_ack_mode;
+    VmloadRegistry *registry;
+    VmloadRamAnnouncedFunc announced;
+    void *announced_opaque;
+    GDestroyNotify announced_destroy;
+    bool has_ram; /* the host gave its RAM to the library */
+    VmloadListener *listener;
+
+    /* Any thread. */
+    VmloadGuard guard;
+    VmloadCancel *cancel;
+    VmloadRam *ram;
+    VmloadLedger *ledger;
+    VmloadReturnPath return_path;
+    VmloadCounters counters;  /* atomic */
+    int state;                /* VmloadState, atomic */
+    int switchover_ack_count; /* devices that still wait, atomic */
+    GMutex mutex;             /* leaf: guards the group below */
+    VmloadPosition position;
+    GError *host_error; /* what vmload_loader_finished() got */
+    bool host_finished;
+    int finished_fd; /* readable once host_finished is set */
+
+    /* Owner: started once, joined once. */
+    GThread *thread;
+    bool started;
+
+    /* Loading thread; read by the owner after the join. */
+    VmloadChannel *channel;
+    VmloadReader *reader;
+    VmloadWait wait;
+    VmloadSectionTable *sections;
+    VmloadConfigurationData configuration;
+    bool footers_known;
+    bool footers;
+    uint32_t depth;
+    uint64_t wait_begin_ns;
+    VmloadHold ram_hold; /* around a block's resize */
+    struct VmloadCommitLog *log; /* atomic commit: what is staged */
+    char *vmdesc;
+    uint64_t vmdesc_length;
+    GError *outcome; /* NULL: completed */
+};
+
+/* loader.c */
+void vmload_loader_set_state(VmloadLoader *loader, VmloadState to);
+/* The source has stopped its guest, as far as the stream tells. */
+void vmload_loader_note_switchover(VmloadLoader *loader);
+
+/* life.c: the way of one load, on its thread. */
+void vmload_loader_main(VmloadLoader *loader);
+
+/* dispatch.c: records up to EOF. */
+VmloadCommandResult vmload_loader_dispatch_records(VmloadLoader *loader,
+                                                   VmloadReader *reader,
+                                                   GError **error);
+void vmload_loader_note_record(VmloadLoader *loader, uint32_t record,
+                               uint64_t offset, const VmloadSection *section);
+void vmload_loader_report_record(VmloadLoader *loader, uint32_t type,
+                                 uint32_t command, uint64_t offset,
+                                 uint64_t length,
+                                 const VmloadSection *section);
+
+/* command.c: one command; its type byte is read. */
+VmloadCommandResult vmload_loader_load_command(VmloadLoader *loader,
+                                               VmloadReader *reader,
+                                               uint64_t offset,
+                                               GError **error);
+
+/* section.c: one section; its type byte is read. */
+bool vmload_loader_load_section(VmloadLoader *loader, VmloadReader *reader,
+                                uint32_t type, uint64_t offset,
+                                GError **error);
+
+/* device.c: who takes a section, and the callbacks with their locks. */
+typedef enum {
+    VMLOAD_TARGET_RAM,        /* the library's own RAM code */
+    VMLOAD_TARGET_REGISTERED, /* registered up front */
+    VMLOAD_TARGET_HOST,       /* found by the host, at the last moment */
+    VMLOAD_TARGET_RAW,        /* unknown, kept */
+} VmloadTargetKind;
+
+typedef struct {
+    VmloadTargetKind kind;
+    VmloadLock lock;
+    uint64_t staged_max;
+    const VmloadRegistered *registered;
+} VmloadTarget;
+
+/* False with MISMATCH if nobody takes it. */
+bool vmload_target_resolve(VmloadLoader *loader, const VmloadSection *section,
+                           VmloadTarget *target, GError **error);
+
+/* Is there a device, and does it take this version? Takes the lock. */
+bool vmload_target_check(VmloadLoader *loader, const VmloadSection *section,
+                         VmloadTarget *target, GError **error);
+
+/*
+ * Runs the device's callbacks on @reader with the locks of the target's
+ * class, or hands raw bytes to the host.
+ */
+bool vmload_target_load(VmloadLoader *loader, const VmloadTarget *target,
+                        const VmloadSection *section, VmloadReader *reader,
+                        VmloadCost *cost, GError **error);
+
+/* Phases of all registered devices, each with the big lock held. */
+bool vmload_devices_setup(VmloadLoader *loader, GError **error);
+bool vmload_devices_all_loaded(VmloadLoader *loader, GError **error);
+void vmload_devices_cleanup(VmloadLoader *loader);
+
+/* A callback's error becomes ours: domain, code, never unset. False. */
+bool vmload_callback_failed(GError *local, GError **error);
+
+/* commit.c: VMLOAD_COMMIT_ATOMIC. */
+bool vmload_commit_stage(VmloadLoader *loader, const VmloadTarget *target,
+                         const VmloadSection *section, const uint8_t *data,
+                         uint64_t visible, GError **error);
+/* Checks all that is staged, then loads it. */
+bool vmload_commit_apply(VmloadLoader *loader, GError **error);
+void vmload_commit_free(struct VmloadCommitLog *log);
+
+#endif

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "ledger.h"
+
+#include <string.h>
+
+struct VmloadLedger {
+    GMutex mutex;       /* leaf: guards all below, never held in a callback */
+    GPtrArray *entries; /* of VmloadLedgerEntry, owned, in order */
+    GHashTable *index;  /* the same, by name and instance */
+};
+
+static guint entry_hash(const void *key)
+{
+    const VmloadLedgerEntry *entry = key;
+
+    return g_str_hash(entry->name) ^ entry->instance_id;
+}
+
+static gboolean entry_equal(const void *a, const void *b)
+{
+    const VmloadLedgerEntry *x = a;
+    const VmloadLedgerEntry *y = b;
+
+    return x->instance_id == y->instance_id && strcmp(x->name, y->name) == 0;
+}
+
+VmloadLedger *vmload_ledger_new(void)
+{
+    VmloadLedger *ledger = g_new0(VmloadLedger, 1);
+
+    g_mutex_init(&ledger->mutex);
+    ledger->entries = g_ptr_array_new_with_free_func(g_free);
+    ledger->index = g_hash_table_new(entry_hash, entry_equal);
+    return ledger;
+}
+
+void vmload_ledger_free(VmloadLedger *ledger)
+{
+    if (ledger != NULL) {
+        g_hash_table_unref(ledger->index);
+        g_ptr_array_unref(ledger->entries);
+        g_mutex_clear(&ledger->mutex);
+        g_free(ledger);
+    }
+}
+
+/* With the mutex held. */
+static VmloadLedgerEntry *ledger_get(VmloadLedger *ledger,
+                                     const VmloadSection *section)
+{
+    VmloadLedgerEntry key = {0};
+    VmloadLedgerEntry *entry;
+
+    g_strlcpy(key.name, section->idstr, sizeof(key.name));
+    key.instance_id = section->instance_id;
+    entry = g_hash_table_lookup(ledger->index, &key);
+    if (entry == NULL) {
+        key.struct_size = (uint32_t)sizeof(key);
+        entry = g_new0(VmloadLedgerEntry, 1);
+        *entry = key;
+        g_ptr_array_add(ledger->entries, entry);
+        g_hash_table_add(ledger->index, entry);
+    }
+    return entry;
+}
+
+static void entry_add(VmloadLedgerEntry *entry, const VmloadCost *cost)
+{
+    entry->staging_ns += cost->staging_ns;
+    entry->lock_wait_ns += cost->lock_wait_ns;
+    entry->lock_held_ns += cost->lock_held_ns;
+    entry->callback_ns += cost->callback_ns;
+}
+
+void vmload_ledger_book(VmloadLedger *ledger, const VmloadSection *section,
+                        const VmloadCost *cost)
+{
+    VmloadLedgerEntry *entry;
+
+    g_mutex_lock(&ledger->mutex);
+    entry = ledger_get(ledger, section);
+    entry->version_id = section->version_id;
+    entry->records += 1;
+    entry->bytes += section->payload_length;
+    entry->without_footer += section->has_footer ? 0 : 1;
+    entry_add(entry, cost);
+    g_mutex_unlock(&ledger->mutex);
+}
+
+void vmload_ledger_add(VmloadLedger *ledger, const VmloadSection *section,
+                       const VmloadCost *cost)
+{
+    g_mutex_lock(&ledger->mutex);
+    entry_add(ledger_get(ledger, section), cost);
+    g_mutex_unlock(&ledger->mutex);
+}
+
+VmloadLedgerEntry *vmload_ledger_snapshot(VmloadLedger *ledger, uint64_t *n)
+{
+    VmloadLedgerEntry *copy;
+    guint i;
+
+    g_mutex_lock(&ledger->mutex);
+    *n = ledger->entries->len;
+    copy = g_new0(VmloadLedgerEntry, MAX(ledger->entries->len, 1));
+    for (i = 0; i < ledger->entries->len; i++) {
+        memcpy(&copy[i], g_ptr_array_index(ledger->entries, i),
+               sizeof(copy[i]));
+    }
+    g_mutex_unlock(&ledger->mutex);
+    return copy;
+}

@@ -1,0 +1,440 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The way of one load, from its first connection to its final state. */
+#include "internal.h"
+
+#include "error.h"
+#include "host/clock.h"
+#include "trace.h"
+
+#include <errno.h>
+#include <poll.h>
+
+/* Silence after EOF that means: this source sends no description. */
+#define VMDESC_SETTLE_US G_USEC_PER_SEC
+
+/* A source that takes no last word within this time gets none. */
+#define LAST_WORD_US (5 * 1000)
+
+static void wait_begin(void *opaque)
+{
+    VmloadLoader *loader = opaque;
+
+    loader->wait_begin_ns = vmload_clock_ns();
+}
+
+static void wait_end(void *opaque)
+{
+    VmloadLoader *loader = opaque;
+    uint64_t waited = vmload_clock_ns() - loader->wait_begin_ns;
+
+    __atomic_fetch_add(&loader->counters.io_wait_ns, waited,
+                       __ATOMIC_RELAXED);
+    vmload_guard_count_io_wait(&loader->guard, waited);
+}
+
+static void init_wait(VmloadLoader *loader)
+{
+    loader->wait.cancel = loader->cancel;
+    loader->wait.begin = wait_begin;
+    loader->wait.end = wait_end;
+    loader->wait.opaque = loader;
+}
+
+/* Gets the main channel and a reader over it. */
+static bool connect_main(VmloadLoader *loader, GError **error)
+{
+    init_wait(loader);
+    if (loader->channel == NULL) {
+        loader->channel = vmload_listener_accept_main(
+            loader->listener, &loader->wait,
+            (int64_t)loader->handshake_ms * 1000, error);
+        if (loader->channel == NULL) {
+            return false;
+        }
+    }
+    loader->wait.timeout_us = (int64_t)loader->stall_ms * 1000;
+    loader->reader = vmload_reader_new_channel(loader->channel, &loader->wait,
+                                               error);
+    if (loader->reader == NULL) {
+        return false;
+    }
+    vmload_reader_set_counters(loader->reader, &loader->counters.bytes,
+                               &loader->counters.last_byte_ns);
+    g_mutex_lock(&loader->mutex);
+    g_strlcpy(loader->position.channel,
+              vmload_channel_get_name(loader->channel),
+              sizeof(loader->position.channel));
+    g_mutex_unlock(&loader->mutex);
+    return true;
+}
+
+/* Is there a configuration section? Its type byte is read if so. */
+static bool configuration_begins(VmloadLoader *loader, bool *begins,
+                                 GError **error)
+{
+    VmloadReader *reader = loader->reader;
+    const uint8_t *next;
+    uint64_t available;
+    uint8_t type;
+
+    *begins = false;
+    if (loader->configuration_presence == VMLOAD_PRESENCE_ABSENT) {
+        return true;
+    }
+    if (!vmload_reader_peek(reader, 1, &next, &available, error)) {
+        return false;
+    }
+    if (loader->configuration_presence == VMLOAD_PRESENCE_AUTO &&
+        (available == 0 || next[0] != VMLOAD_RECORD_CONFIGURATION)) {
+        return true;
+    }
+    vmload_loader_note_record(loader, VMLOAD_RECORD_CONFIGURATION,
+                              vmload_reader_get_offset(reader), NULL);
+    if (!vmload_reader_get_u8(reader, &type, error)) {
+        return false;
+    }
+    if (type != VMLOAD_RECORD_CONFIGURATION) {
+        return vmload_reader_error(reader, error, VMLOAD_ERROR_MALFORMED,
+                                   "expected a configuration section "
+                                   "(0x%02x), found 0x%02x",
+                                   VMLOAD_RECORD_CONFIGURATION, type);
+    }
+    *begins = true;
+    return true;
+}
+
+/* What the configuration says about the rest of the stream. */
+static bool apply_configuration(VmloadLoader *loader, GError **error)
+{
+    const VmloadConfiguration *found = &loader->configuration.view;
+
+    if (vmload_configuration_has_capability(found, "mapped-ram")) {
+        return vmload_fail(error, VMLOAD_ERROR_UNSUPPORTED,
+                           "capability mapped-ram is not supported");
+    }
+    if ((found->present & VMLOAD_CONFIGURATION_PAGE_BITS) != 0) {
+        vmload_ram_set_page_bits(loader->ram, found->target_page_bits);
+    } else if ((loader->expected.view.present &
+                VMLOAD_CONFIGURATION_PAGE_BITS) != 0) {
+        vmload_ram_set_page_bits(loader->ram,
+                                 loader->expected.view.target_page_bits);
+    }
+    vmload_ram_set_ignore_shared(
+        loader->ram,
+        vmload_configuration_has_capability(found, "x-ignore-shared"));
+    return true;
+}
+
+static bool load_configuration(VmloadLoader *loader, GError **error)
+{
+    GError *local = NULL;
+    uint64_t offset = vmload_reader_get_offset(loader->reader);
+    bool begins;
+
+    if (!configuration_begins(loader, &begins, error)) {
+        return false;
+    }
+    if (begins &&
+        !vmload_configuration_read(loader->reader, &loader->limits,
+                                   &loader->configuration, error)) {
+        return false;
+    }
+    if (begins &&
+        !vmload_configuration_match(&loader->expected.view,
+                                    &loader->configuration.view, error)) {
+        return false;
+    }
+    if (loader->ops.configuration != NULL &&
+        !loader->ops.configuration(loader->opaque,
+                                   &loader->configuration.view, &local)) {
+        return vmload_callback_failed(local, error);
+    }
+    if (begins) {
+        vmload_loader_report_record(
+            loader, VMLOAD_RECORD_CONFIGURATION, 0, offset,
+            vmload_reader_get_offset(loader->reader) - offset, NULL);
+    }
+    return apply_configuration(loader, error);
+}
+
+static bool load_header(VmloadLoader *loader, GError **error)
+{
+    const uint8_t *first;
+    uint64_t available;
+
+    if (!vmload_reader_peek(loader->reader, 1, &first, &available, error)) {
+        return false;
+    }
+    __atomic_store_n(&loader->counters.start_ns, vmload_clock_ns(),
+                     __ATOMIC_RELAXED);
+    vmload_loader_set_state(loader, VMLOAD_STATE_ACTIVE);
+    return vmload_stream_header_read(loader->reader, error) &&
+           load_configuration(loader, error);
+}
+
+/* A phase of all CPUs, with the lock. */
+static bool cpu_sync(VmloadLoader *loader,
+                     bool (*sync)(void *opaque, GError **error),
+                     const char *name, GError **error)
+{
+    GError *local = NULL;
+    VmloadHold hold;
+    bool ok;
+
+    if (sync == NULL) {
+        return true;
+    }
+    vmload_guard_lock(&loader->guard, &hold);
+    ok = sync(loader->opaque, &local) || vmload_callback_failed(local, error);
+    vmload_guard_unlock(&loader->guard, &hold);
+    if (!ok) {
+        g_prefix_error(error, "%s: ", name);
+    }
+    return ok;
+}
+
+/*
+ * Is there a description? Nothing in the stream tells; a source with a
+ * return path that sends none waits for us and stays silent.
+ */
+static bool vmdesc_begins(VmloadLoader *loader, bool *begins, GError **error)
+{
+    const uint8_t *next;
+    uint64_t available;
+    bool required = loader->vmdesc_presence == VMLOAD_PRESENCE_REQUIRED;
+    bool got = true;
+
+    *begins = false;
+    if (loader->vmdesc_presence == VMLOAD_PRESENCE_ABSENT) {
+        return true;
+    }
+    if (!required && !vmload_reader_poll(loader->reader, VMDESC_SETTLE_US,
+                                         &got, error)) {
+        return false;
+    }
+    if (!got) {
+        return true;
+    }
+    if (!vmload_reader_peek(loader->reader, 1, &next, &available, error)) {
+        return false;
+    }
+    *begins = available > 0 && next[0] == VMLOAD_RECORD_VMDESC;
+    if (required && !*begins) {
+        return vmload_reader_error(loader->reader, error,
+                                   VMLOAD_ERROR_MALFORMED,
+                                   "expected a description (0x%02x) behind "
+                                   "EOF, found none", VMLOAD_RECORD_VMDESC);
+    }
+    return true;
+}
+
+static bool read_vmdesc(VmloadLoader *loader, GError **error)
+{
+    VmloadReader *reader = loader->reader;
+    uint32_t length;
+    uint8_t type;
+
+    if (!vmload_reader_get_u8(reader, &type, error) ||
+        !vmload_reader_get_be32(reader, &length, error)) {
+        return false;
+    }
+    if (length > loader->limits.vmdesc_bytes) {
+        return vmload_reader_error(reader, error, VMLOAD_ERROR_LIMIT,
+                                   "a description of %u bytes exceeds the "
+                                   "limit vmdesc_bytes (%" G_GUINT64_FORMAT
+                                   ")", length, loader->limits.vmdesc_bytes);
+    }
+    loader->vmdesc = g_try_malloc0((gsize)length + 1);
+    if (loader->vmdesc == NULL) {
+        return vmload_reader_error(reader, error, VMLOAD_ERROR_LIMIT,
+                                   "no memory for a description of %u bytes",
+                                   length);
+    }
+    loader->vmdesc_length = length;
+    return vmload_reader_read(reader, loader->vmdesc, length, error);
+}
+
+static bool load_vmdesc(VmloadLoader *loader, GError **error)
+{
+    uint64_t offset = vmload_reader_get_offset(loader->reader);
+    GError *local = NULL;
+    bool begins;
+
+    if (!vmdesc_begins(loader, &begins, error)) {
+        return false;
+    }
+    if (!begins) {
+        return true;
+    }
+    vmload_loader_note_record(loader, VMLOAD_RECORD_VMDESC, offset, NULL);
+    if (!read_vmdesc(loader, error)) {
+        return false;
+    }
+    if (loader->ops.vmdescription != NULL &&
+        !loader->ops.vmdescription(loader->opaque, loader->vmdesc,
+                                   loader->vmdesc_length, &local)) {
+        return vmload_callback_failed(local, error);
+    }
+    vmload_loader_report_record(loader, VMLOAD_RECORD_VMDESC, 0, offset,
+                                5 + loader->vmdesc_length, NULL);
+    return true;
+}
+
+/* After EOF: what is still to be done before the host hears of it. */
+static bool complete(VmloadLoader *loader, GError **error)
+{
+    return vmload_commit_apply(loader, error) &&
+           vmload_ram_finish(loader->ram, error) &&
+           vmload_devices_all_loaded(loader, error) &&
+           cpu_sync(loader, loader->ops.cpu_sync_post_load,
+                    "cpu_sync_post_load", error) &&
+           vmload_cancel_check(loader->cancel, error);
+}
+
+static bool load_stream(VmloadLoader *loader, GError **error)
+{
+    VmloadCommandResult result;
+
+    if (!vmload_cancel_check(loader->cancel, error) ||
+        !connect_main(loader, error) || !load_header(loader, error) ||
+        !vmload_devices_setup(loader, error) ||
+        !cpu_sync(loader, loader->ops.cpu_sync_pre_load, "cpu_sync_pre_load",
+                  error)) {
+        return false;
+    }
+    result = vmload_loader_dispatch_records(loader, loader->reader, error);
+    if (result == VMLOAD_COMMAND_FAILED) {
+        return false;
+    }
+    /* After QUIT the rest of the stream is the host's (section 7). */
+    if (result == VMLOAD_COMMAND_DONE && !load_vmdesc(loader, error)) {
+        return false;
+    }
+    return complete(loader, error);
+}
+
+/* "channel 'main', section 'cpu' instance 0: " in front of the cause. */
+static void place_error(VmloadLoader *loader, GError **error)
+{
+    const VmloadPosition *position = &loader->position;
+
+    if (loader->reader == NULL) {
+        return;
+    }
+    if (position->idstr[0] != '\0') {
+        g_prefix_error(error, "channel '%s', section '%s' instance %u: ",
+                       position->channel, position->idstr,
+                       position->instance_id);
+    } else {
+        g_prefix_error(error, "channel '%s': ", position->channel);
+    }
+    g_mutex_lock(&loader->mutex);
+    loader->position.offset = vmload_reader_get_offset(loader->reader);
+    g_mutex_unlock(&loader->mutex);
+}
+
+/* The one error that the load ends with. */
+static GError *final_error(VmloadLoader *loader, GError *error)
+{
+    if (error == NULL) {
+        /* Cannot be: every failure says why. Still no crash. */
+        vmload_fail(&error, VMLOAD_ERROR_FAILED, "failed for no known cause");
+    }
+    if (vmload_cancel_is_set(loader->cancel)) {
+        g_clear_error(&error);
+        vmload_cancel_check(loader->cancel, &error);
+    }
+    place_error(loader, &error);
+    return error;
+}
+
+/*
+ * Waits until the host has called vmload_loader_finished(). A cancelled load
+ * does not wait: the host may never answer.
+ */
+static bool wait_for_host(VmloadLoader *loader, GError **error)
+{
+    struct pollfd fds[2] = {
+        {.fd = loader->finished_fd, .events = POLLIN},
+        {.fd = vmload_cancel_get_fd(loader->cancel), .events = POLLIN},
+    };
+    bool ok;
+
+    while (poll(fds, G_N_ELEMENTS(fds), -1) < 0 && errno == EINTR) {
+        continue;
+    }
+    if (!vmload_cancel_check(loader->cancel, error)) {
+        return false;
+    }
+    g_mutex_lock(&loader->mutex);
+    ok = loader->host_error == NULL;
+    if (!ok && error != NULL) {
+        *error = g_error_copy(loader->host_error);
+    }
+    g_mutex_unlock(&loader->mutex);
+    return ok;
+}
+
+/* The host does its part; true if it agrees that the load is complete. */
+static bool finish_host(VmloadLoader *loader, const GError *cause,
+                        GError **error)
+{
+    VmloadOutcome outcome = {0};
+    GError *local = NULL;
+
+    if (loader->ops.finish == NULL) {
+        return true;
+    }
+    outcome.struct_size = (uint32_t)sizeof(outcome);
+    outcome.loaded = cause == NULL ? 1 : 0;
+    outcome.error = cause;
+    loader->ops.finish(loader->opaque, loader, &outcome);
+    if (wait_for_host(loader, &local)) {
+        return true;
+    }
+    vmload_callback_failed(local, error);
+    return false;
+}
+
+/* Tells the source how it went, where it listens. */
+static void send_last_word(VmloadLoader *loader, bool loaded)
+{
+    VmloadWait wait = {.timeout_us = LAST_WORD_US};
+
+    /* Nothing can be done for a source that does not hear it. */
+    if (vmload_return_path_is_open(&loader->return_path)) {
+        vmload_return_path_shut(&loader->return_path, loaded ? 0 : 1, &wait,
+                                NULL);
+    }
+    if (loader->channel != NULL) {
+        vmload_channel_shutdown(loader->channel, VMLOAD_DIRECTION_WRITE,
+                                NULL);
+    }
+}
+
+void vmload_loader_main(VmloadLoader *loader)
+{
+    GError *error = NULL;
+    GError *host_error = NULL;
+    VmloadState final = VMLOAD_STATE_COMPLETED;
+
+    if (!load_stream(loader, &error)) {
+        error = final_error(loader, error);
+    }
+    vmload_loader_set_state(loader, VMLOAD_STATE_FINISHING);
+    if (!finish_host(loader, error, &host_error) && error == NULL) {
+        error = g_steal_pointer(&host_error);
+    }
+    g_clear_error(&host_error);
+    vmload_devices_cleanup(loader);
+    send_last_word(loader, error == NULL);
+    if (error != NULL) {
+        final = error->code == VMLOAD_ERROR_CANCELLED
+                    ? VMLOAD_STATE_CANCELLED
+                    : VMLOAD_STATE_FAILED;
+    }
+    loader->outcome = error;
+    __atomic_store_n(&loader->counters.end_ns, vmload_clock_ns(),
+                     __ATOMIC_RELAXED);
+    vmload_loader_set_state(loader, final);
+}

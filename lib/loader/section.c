@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* One section: header, payload by its lock class, footer. */
+#include "internal.h"
+
+#include "error.h"
+#include "host/clock.h"
+#include "stream/staging.h"
+#include "trace.h"
+
+/* Will this section have a footer? An assumption until the first is seen. */
+static bool footers_expected(const VmloadLoader *loader)
+{
+    if (loader->footers_known) {
+        return loader->footers;
+    }
+    /* Machine types that leave out one leave out both (section 4). */
+    return (loader->configuration.view.present &
+            VMLOAD_CONFIGURATION_MACHINE) != 0;
+}
+
+/* The first section of a stream decides for all. */
+static bool decide_footers(VmloadLoader *loader, VmloadReader *reader,
+                           GError **error)
+{
+    const uint8_t *next;
+    uint64_t available;
+
+    if (loader->footers_known) {
+        return true;
+    }
+    if (!vmload_reader_peek(reader, 1, &next, &available, error)) {
+        return false;
+    }
+    loader->footers_known = true;
+    loader->footers = available > 0 && next[0] == VMLOAD_RECORD_FOOTER;
+    return true;
+}
+
+static bool load_footer(VmloadLoader *loader, VmloadReader *reader,
+                        VmloadSection *section, GError **error)
+{
+    section->payload_length =
+        vmload_reader_get_offset(reader) - section->payload_offset;
+    if (!decide_footers(loader, reader, error)) {
+        return false;
+    }
+    section->has_footer = loader->footers ? 1 : 0;
+    return !loader->footers ||
+           vmload_section_footer_read(reader, section, error);
+}
+
+/* The device reads from the stream itself; only where no lock is taken. */
+static bool load_streamed(VmloadLoader *loader, const VmloadTarget *target,
+                          VmloadSection *section, VmloadReader *reader,
+                          VmloadCost *cost, GError **error)
+{
+    return vmload_target_load(loader, target, section, reader, cost, error) &&
+           load_footer(loader, reader, section, error);
+}
+
+static bool stage(VmloadLoader *loader, const VmloadTarget *target,
+                  const VmloadSection *section, VmloadReader *reader,
+                  uint64_t *candidate, GError **error)
+{
+    VmloadStagingRules rules = {0};
+    uint64_t visible;
+
+    rules.table = loader->sections;
+    rules.section_id = section->section_id;
+    rules.footers = footers_expected(loader);
+    rules.vmdesc = loader->vmdesc_presence != VMLOAD_PRESENCE_ABSENT;
+    rules.nested = reader != loader->reader;
+    rules.max = loader->limits.section_bytes;
+    if (target->staged_max > 0) {
+        rules.max = MIN(rules.max, target->staged_max);
+    }
+    /* The footer and the record behind it are looked at, not staged. */
+    rules.max += VMLOAD_FOOTER_SIZE + VMLOAD_STR8_SIZE + 16;
+    if (!vmload_staging_find_end(reader, &rules, candidate, error)) {
+        return false;
+    }
+    vmload_reader_window(reader, &visible);
+    if (visible > loader->counters.staged_peak) {
+        __atomic_store_n(&loader->counters.staged_peak, visible,
+                         __ATOMIC_RELAXED);
+    }
+    return true;
+}
+
+/*
+ * What the device consumed decides where the section ends; a device that
+ * wants more than was shown has met a false end, or is a wrong device.
+ */
+static bool take_consumed(VmloadReader *reader, VmloadReader *staged,
+                          uint64_t candidate, bool ok, GError **error)
+{
+    const GError *cause = vmload_reader_get_error(staged);
+    uint64_t begin = vmload_reader_get_offset(reader);
+
+    if (!ok && cause != NULL && cause->code == VMLOAD_ERROR_TRUNCATED) {
+        g_clear_error(error);
+        return vmload_fail(error, VMLOAD_ERROR_MALFORMED,
+                           "offset 0x%" G_GINT64_MODIFIER "x: expected the "
+                           "section to end after %" G_GUINT64_FORMAT
+                           " bytes, its device wants more",
+                           vmload_reader_get_offset(staged), candidate);
+    }
+    vmload_reader_consume(reader, vmload_reader_get_offset(staged) - begin);
+    return ok;
+}
+
+static bool load_staged(VmloadLoader *loader, VmloadTarget *target,
+                        VmloadSection *section, VmloadReader *reader,
+                        VmloadCost *cost, GError **error)
+{
+    uint64_t begin = vmload_clock_ns();
+    VmloadReader *staged;
+    const uint8_t *data;
+    uint64_t candidate;
+    uint64_t visible;
+    bool ok;
+
+    if (!stage(loader, target, section, reader, &candidate, error)) {
+        return false;
+    }
+    cost->staging_ns = vmload_clock_ns() - begin;
+    section->payload_length = candidate;
+    data = vmload_reader_window(reader, &visible);
+    if (loader->commit == VMLOAD_COMMIT_ATOMIC) {
+        if (!vmload_commit_stage(loader, target, section, data, visible,
+                                 error)) {
+            return false;
+        }
+        vmload_reader_consume(reader, candidate);
+        return load_footer(loader, reader, section, error);
+    }
+    staged = vmload_reader_new_staged(reader, visible, candidate);
+    ok = vmload_target_load(loader, target, section, staged, cost, error);
+    ok = take_consumed(reader, staged, candidate, ok, error);
+    vmload_reader_free(staged);
+    return ok && load_footer(loader, reader, section, error);
+}
+
+/*
+ * Under the caller's lock, without footers, there is nothing to stage by and
+ * no lock to spare: the device reads the stream.
+ */
+static bool is_streamed(const VmloadLoader *loader,
+                        const VmloadTarget *target)
+{
+    return target->lock == VMLOAD_LOCK_NONE ||
+           (loader->guard.caller_locked && !footers_expected(loader) &&
+            target->kind != VMLOAD_TARGET_RAW);
+}
+
+bool vmload_loader_load_section(VmloadLoader *loader, VmloadReader *reader,
+                                uint32_t type, uint64_t offset,
+                                GError **error)
+{
+    VmloadSection section;
+    VmloadTarget target;
+    VmloadCost cost = {0};
+    bool ok;
+
+    if (!vmload_section_read(loader->sections, reader, &loader->limits, type,
+                             offset, &section, error)) {
+        return false;
+    }
+    vmload_loader_note_record(loader, type, offset, &section);
+    VMLOAD_TRACE3(section_begin, section.idstr, section.instance_id, offset);
+    if (type == VMLOAD_RECORD_END) {
+        vmload_loader_note_switchover(loader);
+    }
+    if (!vmload_target_resolve(loader, &section, &target, error)) {
+        return false;
+    }
+    ok = is_streamed(loader, &target)
+             ? load_streamed(loader, &target, &section, reader, &cost, error)
+             : load_staged(loader, &target, &section, reader, &cost, error);
+    VMLOAD_TRACE3(section_end, section.idstr, section.instance_id,
+                  section.payload_length);
+    if (!ok) {
+        return false;
+    }
+    __atomic_fetch_add(&loader->counters.sections, 1, __ATOMIC_RELAXED);
+    vmload_ledger_book(loader->ledger, &section, &cost);
+    vmload_loader_report_record(loader, type, 0, offset,
+                                vmload_reader_get_offset(reader) - offset,
+                                &section);
+    return true;
+}
