@@ -3,6 +3,7 @@
 
 #include "error.h"
 #include "host/clock.h"
+#include "trace.h"
 
 #include <string.h>
 
@@ -178,6 +179,8 @@ static bool reader_receive(VmloadReader *reader, const struct iovec *iov,
     }
     reader->end = result == 0;
     *got = (uint64_t)result;
+    VMLOAD_TRACE2(channel_read, vmload_channel_get_name(reader->channel),
+                  *got);
     reader_count(reader, *got);
     return true;
 }
