@@ -19,10 +19,17 @@
 #include <time.h>
 #include <unistd.h>
 
+/*
+ * @wake: the level that a shutdown sets, for the direction in which the
+ *     kernel does not wake a poll by itself: reading from a pipe, and writing
+ *     to a unix socket whose buffer is full.
+ * @wake_direction: which one that is.
+ * @ready: pipes: the last wait said so.
+ */
 typedef struct {
     int fd;
-    /* Pipes only: the level that shutdown sets, and what the last poll said. */
     VmloadCancel *wake;
+    uint32_t wake_direction;
     bool ready;
 } Fd;
 
@@ -74,6 +81,18 @@ static int64_t socket_writev(void *opaque, const struct iovec *iov,
     return result < 0 ? fd_result("sendmsg", errno, error) : result;
 }
 
+/* Ends this side's waits. Pipes have nothing else to shut. */
+static bool fd_shutdown(void *opaque, uint32_t direction, GError **error)
+{
+    const Fd *self = opaque;
+
+    (void)error;
+    if ((direction & self->wake_direction) != 0) {
+        vmload_cancel_fire(self->wake);
+    }
+    return true;
+}
+
 static bool socket_shutdown(void *opaque, uint32_t direction, GError **error)
 {
     const Fd *self = opaque;
@@ -81,6 +100,7 @@ static bool socket_shutdown(void *opaque, uint32_t direction, GError **error)
               : direction == VMLOAD_DIRECTION_WRITE ? SHUT_WR
                                                     : SHUT_RDWR;
 
+    fd_shutdown(opaque, direction, NULL);
     /* ENOTCONN: the peer was faster, and everybody is awake already. */
     if (shutdown(self->fd, how) < 0 && errno != ENOTCONN) {
         return vmload_fail_errno(error, errno, "shutdown");
@@ -112,17 +132,6 @@ static int64_t pipe_readv(void *opaque, const struct iovec *iov, uint32_t n,
         result = readv(self->fd, iov, (int)MIN(n, (uint32_t)IOV_MAX));
     } while (result < 0 && errno == EINTR);
     return result < 0 ? fd_result("readv", errno, error) : result;
-}
-
-static bool pipe_shutdown(void *opaque, uint32_t direction, GError **error)
-{
-    const Fd *self = opaque;
-
-    (void)error;
-    if ((direction & VMLOAD_DIRECTION_READ) != 0) {
-        vmload_cancel_fire(self->wake);
-    }
-    return true;
 }
 
 static int64_t file_readv(void *opaque, const struct iovec *iov, uint32_t n,
@@ -183,12 +192,13 @@ static int32_t fd_wait(void *opaque, uint32_t direction, int32_t cancel_fd,
                        int64_t deadline, GError **error)
 {
     Fd *self = opaque;
+    bool wake = direction == self->wake_direction;
     /* Negative descriptors are left out by poll. */
     struct pollfd fds[] = {
         {.fd = self->fd,
          .events = direction == VMLOAD_DIRECTION_WRITE ? POLLOUT : POLLIN},
         {.fd = cancel_fd, .events = POLLIN},
-        {.fd = self->wake != NULL ? vmload_cancel_get_fd(self->wake) : -1,
+        {.fd = wake ? vmload_cancel_get_fd(self->wake) : -1,
          .events = POLLIN},
     };
 
@@ -201,8 +211,7 @@ static int32_t fd_wait(void *opaque, uint32_t direction, int32_t cancel_fd,
         return -1;
     }
     /* POLLHUP and POLLERR too: the next call says what they mean. */
-    if (self->wake != NULL) {
-        /* A pipe has one direction, so that only its reader comes here. */
+    if (direction == VMLOAD_DIRECTION_READ) {
         self->ready = fds[0].revents != 0;
     }
     return fds[0].revents != 0 && fds[1].revents == 0 && fds[2].revents == 0;
@@ -229,7 +238,7 @@ static const VmloadChannelOps pipe_ops = {
     VMLOAD_CHANNEL_OPS_INIT,
     .readv = pipe_readv,
     .wait = fd_wait,
-    .shutdown = pipe_shutdown,
+    .shutdown = fd_shutdown,
 };
 
 static const VmloadChannelOps file_ops = {
@@ -308,24 +317,30 @@ static const VmloadChannelOps *fd_find_ops(int fd, GError **error)
     return ops;
 }
 
+static bool fd_make_wake(Fd *self, const VmloadChannelOps *ops, GError **error)
+{
+    if (ops->wait == NULL) {
+        return true;
+    }
+    self->wake_direction = ops == &pipe_ops ? VMLOAD_DIRECTION_READ
+                                            : VMLOAD_DIRECTION_WRITE;
+    self->wake = vmload_cancel_new(error);
+    return self->wake != NULL;
+}
+
 VmloadChannel *vmload_channel_take_fd(int32_t fd, GError **error)
 {
     const VmloadChannelOps *ops;
-    VmloadCancel *wake = NULL;
     Fd *self;
 
     g_return_val_if_fail(fd >= 0, NULL);
-    ops = fd_find_ops(fd, error);
-    if (ops == &pipe_ops) {
-        wake = vmload_cancel_new(error);
-    }
-    if (ops == NULL || (ops == &pipe_ops && wake == NULL)) {
-        close(fd);
-        return NULL;
-    }
     self = g_new0(Fd, 1);
     self->fd = fd;
-    self->wake = wake;
+    ops = fd_find_ops(fd, error);
+    if (ops == NULL || !fd_make_wake(self, ops, error)) {
+        fd_destroy(self);
+        return NULL;
+    }
     return vmload_channel_new_from_ops(ops, self, fd_destroy, error);
 }
 

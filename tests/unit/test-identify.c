@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Classification alone: connections that are there, bytes that trickle. */
+#include "unit.h"
+
+#include "channel/identify.h"
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* Adds a connection; its other end. */
+static int add(VmloadIdentify *identify)
+{
+    GError *error = NULL;
+    VmloadChannel *channel;
+    int pair[2];
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    channel = vmload_channel_take_fd(pair[0], &error);
+    assert_non_null(channel);
+    vmload_identify_add(identify, channel, pair[0]);
+    return pair[1];
+}
+
+static void say(int peer, const char *text)
+{
+    size_t length = strlen(text);
+
+    assert_int_equal(send(peer, text, length, MSG_NOSIGNAL), length);
+}
+
+static VmloadKind step(VmloadIdentify *identify, uint32_t index)
+{
+    GError *error = NULL;
+    VmloadKind kind;
+
+    if (!vmload_identify_read(identify, index, &kind, &error)) {
+        fail_msg("%s", error->message);
+    }
+    return kind;
+}
+
+static void assert_closed(int peer)
+{
+    char byte;
+
+    assert_true(recv(peer, &byte, 1, MSG_DONTWAIT) == 0);
+    close(peer);
+}
+
+static void assert_open(int peer)
+{
+    char byte;
+
+    assert_true(recv(peer, &byte, 1, MSG_DONTWAIT) < 0);
+}
+
+static void test_trickle(void **state)
+{
+    VmloadIdentify identify = {0};
+    int peer = add(&identify);
+    GError *error = NULL;
+    char data[8];
+    struct iovec iov = {data, sizeof(data)};
+
+    (void)state;
+    assert_int_equal(identify.count, 1);
+    assert_int_equal(step(&identify, 0), VMLOAD_KIND_UNKNOWN);
+    say(peer, "Q");
+    assert_int_equal(step(&identify, 0), VMLOAD_KIND_UNKNOWN);
+    say(peer, "EV");
+    assert_int_equal(step(&identify, 0), VMLOAD_KIND_UNKNOWN);
+    assert_int_equal(step(&identify, 0), VMLOAD_KIND_UNKNOWN);
+    assert_int_equal(identify.n_pending, 1);
+    say(peer, "M123");
+    assert_int_equal(step(&identify, 0), VMLOAD_KIND_MAIN);
+    assert_int_equal(identify.n_pending, 0);
+    assert_non_null(identify.main);
+
+    /* All bytes are there, in order. */
+    assert_int_equal(
+        vmload_channel_readv(identify.main, &iov, 1, NULL, &error), 4);
+    assert_memory_equal(data, "QEVM", 4);
+    assert_int_equal(
+        vmload_channel_readv(identify.main, &iov, 1, NULL, &error), 3);
+    assert_memory_equal(data, "123", 3);
+    vmload_identify_clear(&identify);
+    assert_closed(peer);
+}
+
+static void test_many(void **state)
+{
+    VmloadIdentify identify = {0};
+    int silent = add(&identify);
+    int gone = add(&identify);
+    int first = add(&identify);
+    int second = add(&identify);
+
+    (void)state;
+    close(gone);
+    say(second, "QEVM");
+    assert_int_equal(step(&identify, 1), VMLOAD_KIND_REFUSED);
+    assert_int_equal(identify.n_pending, 3);
+    assert_int_equal(step(&identify, 2), VMLOAD_KIND_MAIN);
+    /* The second one is refused, the first stays. */
+    say(first, "QEVM");
+    assert_int_equal(step(&identify, 1), VMLOAD_KIND_REFUSED);
+    assert_closed(first);
+    assert_open(second);
+    assert_int_equal(step(&identify, 0), VMLOAD_KIND_UNKNOWN);
+    assert_int_equal(identify.n_pending, 1);
+    vmload_identify_clear(&identify);
+    assert_closed(silent);
+    assert_closed(second);
+}
+
+static void test_errors(void **state)
+{
+    static const struct {
+        const char *text;
+        VmloadError code;
+        const char *part;
+    } cases[] = {
+        {"\x11\x22\x33\x44", VMLOAD_ERROR_UNSUPPORTED, "multifd"},
+        {"\x08\x01\x01\x01", VMLOAD_ERROR_MALFORMED, "found 0x08010101"},
+        {"MVEQ", VMLOAD_ERROR_MALFORMED,
+         "channel main: expected magic 0x5145564d (QEVM), found 0x4d564551"},
+        {"QEV", VMLOAD_ERROR_TRUNCATED, "expected 4 bytes"},
+    };
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < G_N_ELEMENTS(cases); i++) {
+        VmloadIdentify identify = {0};
+        int main_peer = add(&identify);
+        int peer = add(&identify);
+        GError *error = NULL;
+        VmloadKind kind;
+
+        /* Also with a main channel: the order says nothing. */
+        say(main_peer, "QEVM");
+        assert_int_equal(step(&identify, 0), VMLOAD_KIND_MAIN);
+        say(peer, cases[i].text);
+        if (strlen(cases[i].text) < 4) {
+            assert_int_equal(step(&identify, 0), VMLOAD_KIND_UNKNOWN);
+            assert_int_equal(shutdown(peer, SHUT_WR), 0);
+        }
+        assert_false(vmload_identify_read(&identify, 0, &kind, &error));
+        assert_unit_error(&error, cases[i].code, cases[i].part);
+        vmload_identify_clear(&identify);
+        assert_closed(main_peer);
+        assert_closed(peer);
+    }
+}
+
+/* A transport that breaks at its first or second read. */
+typedef struct {
+    uint32_t reads;
+    uint32_t good;
+} Broken;
+
+static int64_t broken_readv(void *opaque, const struct iovec *iov, uint32_t n,
+                            GError **error)
+{
+    Broken *broken = opaque;
+
+    (void)n;
+    if (broken->reads++ < broken->good) {
+        *(char *)iov[0].iov_base = 'Q';
+        return 1;
+    }
+    g_set_error_literal(error, VMLOAD_ERROR, VMLOAD_ERROR_IO, "it broke");
+    return -1;
+}
+
+static void test_broken(void **state)
+{
+    const VmloadChannelOps ops = {
+        VMLOAD_CHANNEL_OPS_INIT,
+        .readv = broken_readv,
+    };
+    VmloadIdentify identify = {0};
+    Broken silent = {0, 0};
+    Broken spoken = {0, 1};
+    GError *error = NULL;
+    VmloadKind kind;
+
+    (void)state;
+    vmload_identify_add(
+        &identify, vmload_channel_new_from_ops(&ops, &silent, NULL, NULL), -1);
+    assert_int_equal(step(&identify, 0), VMLOAD_KIND_REFUSED);
+    assert_int_equal(identify.n_pending, 0);
+    vmload_identify_add(
+        &identify, vmload_channel_new_from_ops(&ops, &spoken, NULL, NULL), -1);
+    assert_int_equal(step(&identify, 0), VMLOAD_KIND_UNKNOWN);
+    assert_false(vmload_identify_read(&identify, 0, &kind, &error));
+    assert_unit_error(&error, VMLOAD_ERROR_IO, "it broke");
+    vmload_identify_clear(&identify);
+}
+
+/* Who goes when there is no room: the oldest that has said nothing. */
+static void test_room(void **state)
+{
+    VmloadIdentify identify = {0};
+    int peers[VMLOAD_PENDING_MAX + 2];
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < VMLOAD_PENDING_MAX; i++) {
+        peers[i] = add(&identify);
+    }
+    say(peers[0], "Q");
+    assert_int_equal(step(&identify, 0), VMLOAD_KIND_UNKNOWN);
+    peers[VMLOAD_PENDING_MAX] = add(&identify);
+    assert_int_equal(identify.n_pending, VMLOAD_PENDING_MAX);
+    assert_closed(peers[1]);
+    assert_open(peers[0]);
+
+    /* All have said something: then just the oldest. */
+    for (i = 2; i <= VMLOAD_PENDING_MAX; i++) {
+        say(peers[i], "Q");
+        assert_int_equal(step(&identify, (uint32_t)i - 1),
+                         VMLOAD_KIND_UNKNOWN);
+    }
+    peers[VMLOAD_PENDING_MAX + 1] = add(&identify);
+    assert_int_equal(identify.n_pending, VMLOAD_PENDING_MAX);
+    assert_closed(peers[0]);
+    vmload_identify_clear(&identify);
+    for (i = 2; i < G_N_ELEMENTS(peers); i++) {
+        /* With a byte that nobody reads any more in it: an error or the end. */
+        close(peers[i]);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_trickle),
+        cmocka_unit_test(test_many),
+        cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_broken),
+        cmocka_unit_test(test_room),
+    };
+
+    return cmocka_run_group_tests_name("identify", tests, NULL, NULL);
+}
