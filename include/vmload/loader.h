@@ -281,7 +281,8 @@ vmload_loader_add_device(VmloadLoader *loader, const char *idstr,
  * Registers a device by its description (vmstate.h), VMLOAD_LOCK_WHOLE.
  *
  * Return: true if the device is registered.
- * Errors: as vmload_loader_add_device().
+ * Errors: as vmload_loader_add_device(), and VMLOAD_ERROR_FAILED: the
+ *     description is wrong in itself.
  * States: configuring. Threads: owner. Blocks: no.
  * Since: 0.1
  */
@@ -473,6 +474,8 @@ VMLOAD_EXPORT void vmload_loader_cancel(VmloadLoader *loader);
  * @error: (nullable): why the host could not do its part; copied.
  *
  * The host has done its part after `finish`. Called once for each `finish`.
+ * A cancelled load does not wait for it: then the call may be left out, and
+ * must not come after vmload_loader_free().
  *
  * Errors: none.
  * States: running, after `finish` was called. Threads: any. Blocks: no.
@@ -557,8 +560,8 @@ VMLOAD_EXPORT void vmload_loader_get_stats(VmloadLoader *loader,
  * Takes a snapshot of the ledger, one entry a device, in the order in which
  * they appeared in the stream.
  *
- * Return: (transfer full) (array length=n): entries, to be freed with
- *     g_free().
+ * Return: (transfer full) (array length=n) (nullable): entries, to be freed
+ *     with g_free(); NULL if there is no memory.
  * Errors: none.
  * States: any. Threads: any. Blocks: no.
  * Since: 0.1

@@ -195,7 +195,13 @@ VmloadCommandResult vmload_loader_load_command(VmloadLoader *loader,
     }
     payload_offset = vmload_reader_get_offset(reader);
     /* At most 64 KiB: the length is a be16. */
-    data = g_malloc(MAX(command.length, 1));
+    data = g_try_malloc(MAX(command.length, 1));
+    if (data == NULL) {
+        vmload_reader_error(reader, error, VMLOAD_ERROR_LIMIT,
+                            "no memory for a command of %u bytes",
+                            command.length);
+        return VMLOAD_COMMAND_FAILED;
+    }
     if (!vmload_reader_read(reader, data, command.length, error)) {
         g_free(data);
         return VMLOAD_COMMAND_FAILED;

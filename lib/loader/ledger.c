@@ -101,9 +101,9 @@ VmloadLedgerEntry *vmload_ledger_snapshot(VmloadLedger *ledger, uint64_t *n)
     guint i;
 
     g_mutex_lock(&ledger->mutex);
-    *n = ledger->entries->len;
-    copy = g_new0(VmloadLedgerEntry, MAX(ledger->entries->len, 1));
-    for (i = 0; i < ledger->entries->len; i++) {
+    copy = g_try_new0(VmloadLedgerEntry, MAX(ledger->entries->len, 1));
+    *n = copy != NULL ? ledger->entries->len : 0;
+    for (i = 0; i < *n; i++) {
         memcpy(&copy[i], g_ptr_array_index(ledger->entries, i),
                sizeof(copy[i]));
     }

@@ -202,14 +202,9 @@ void vmload_loader_free(VmloadLoader *loader)
 void vmload_loader_set_limits(VmloadLoader *loader,
                               const VmloadLimits *limits)
 {
-    GError *error = NULL;
-
     g_return_if_fail(is_configuring(loader) && limits != NULL);
-    if (!vmload_ops_copy(&loader->limits, sizeof(loader->limits), limits,
-                         "VmloadLimits", &error)) {
-        g_clear_error(&error);
-        g_return_if_reached();
-    }
+    g_return_if_fail(vmload_ops_copy(&loader->limits, sizeof(loader->limits),
+                                     limits, "VmloadLimits", NULL));
 }
 
 void vmload_loader_set_expected_configuration(
