@@ -345,10 +345,46 @@ def check_links(root, findings):
     findings.require(count, 'link')
 
 
+# --- citations of the wire format -----------------------------------------
+
+CITATION = re.compile(
+    r'(stream|RAM|vmstate|channel)[\s*]+format,[\s*]+sections?[\s*]+'
+    r'([\d.]*\d)(?:(?:[\s*]+and[\s*]+|,[\s*]+)([\d.]*\d))?', re.I)
+
+
+def format_sections(root):
+    """(chapter, number) of every heading in docs/format.md."""
+    found = set()
+    chapter = None
+    for marks, text in re.findall(r'^(##+) (.*)$', (root / 'docs' /
+                                  'format.md').read_text(), re.M):
+        if marks == '##':
+            chapter = text.split()[0].lower()
+        else:
+            found.add((chapter, text.split()[0]))
+    return found
+
+
+def check_citations(root, findings):
+    known = format_sections(root)
+    count = 0
+    for path in sources(root, ['lib', 'include', 'examples', 'tests'],
+                        {'.c', '.h', '.in', '.py'}):
+        text = path.read_text()
+        for match in CITATION.finditer(text):
+            for number in match.groups()[1:]:
+                count += 1
+                if number and (match.group(1).lower(), number) not in known:
+                    findings.add(path, line_of(text, match.start()),
+                                 f'docs/format.md has no {match.group(1)} '
+                                 f'format, section {number}')
+    findings.require(count, 'citation of the format')
+
+
 def main():
     checks = {'symbols': check_symbols, 'calls': check_calls,
               'sizes': check_sizes, 'comments': check_comments,
-              'tree': check_tree, 'links': check_links}
+              'citations': check_citations, 'tree': check_tree, 'links': check_links}
     if len(sys.argv) < 3 or sys.argv[1] not in checks:
         print(__doc__, 'Checks:', ' '.join(checks), file=sys.stderr)
         return 2
