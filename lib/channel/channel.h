@@ -45,17 +45,27 @@ int64_t vmload_channel_try_readv(VmloadChannel *channel,
                                  const struct iovec *iov, uint32_t n,
                                  GError **error);
 
-/* Writes all bytes, whatever the size of the transport's buffer. */
+/*
+ * Writes all bytes, whatever the size of the transport's buffer. One thread
+ * at a time; readers may run meanwhile. After a cancel: pass a @wait without
+ * its level, but with a timeout.
+ */
 bool vmload_channel_write(VmloadChannel *channel, const void *data,
                           uint64_t length, const VmloadWait *wait,
                           GError **error);
 
-/* Reads at an absolute offset; -1 with UNSUPPORTED if not seekable. */
+/*
+ * Reads at an absolute offset (of the file, not of the stream), from any
+ * number of threads; -1 with UNSUPPORTED if not seekable.
+ */
 int64_t vmload_channel_preadv(VmloadChannel *channel, const struct iovec *iov,
                               uint32_t n, uint64_t offset,
                               const VmloadWait *wait, GError **error);
 
-/* Gives bytes back, in front of all others. At most 4096 in all. */
+/*
+ * Gives bytes back, in front of all others. At most 4096 in all. The reading
+ * thread only.
+ */
 void vmload_channel_unread(VmloadChannel *channel, const void *data,
                            uint32_t length);
 
@@ -69,10 +79,13 @@ bool vmload_channel_is_writable(const VmloadChannel *channel);
 bool vmload_channel_is_seekable(const VmloadChannel *channel);
 
 /*
- * Accepts connections, finds out by their first bytes what they are, gives
- * back the main channel with all its bytes still to be read, refuses all
- * others and closes the listening socket. Waits without bound for the first
- * connection, then @handshake_us (0: no bound) for the main channel.
+ * Once per listener. Accepts connections, finds out by their first bytes what
+ * they are, gives back the main channel with all its bytes still to be read,
+ * refuses all others and closes the listening socket, whatever the outcome.
+ * Waits without bound for the first connection, then @handshake_us (0: no
+ * bound) for the main channel; when all connections have left without a word
+ * it is as before the first. @wait's timeout_us has no meaning here. NULL with
+ * @error: CANCELLED, TIMEOUT, and what listener.h says of connections.
  */
 VmloadChannel *vmload_listener_accept_main(VmloadListener *listener,
                                            const VmloadWait *wait,
