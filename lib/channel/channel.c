@@ -442,7 +442,7 @@ bool vmload_channel_write(VmloadChannel *channel, const void *data,
     struct iovec iov = {.iov_base = (void *)(uintptr_t)data,
                         .iov_len = (size_t)length};
     int64_t deadline = -1;
-    bool blocked;
+    bool blocked = false;
 
     if (channel->ops.writev == NULL) {
         return vmload_fail(error, VMLOAD_ERROR_UNSUPPORTED,

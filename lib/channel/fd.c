@@ -161,7 +161,8 @@ static int64_t file_preadv(void *opaque, const struct iovec *iov, uint32_t n,
         return 0;
     }
     do {
-        result = preadv(self->fd, iov, (int)MIN(n, (uint32_t)IOV_MAX), (off_t)offset);
+        result = preadv(self->fd, iov, (int)MIN(n, (uint32_t)IOV_MAX),
+                        (off_t)offset);
     } while (result < 0 && errno == EINTR);
     if (result < 0) {
         vmload_fail_errno(error, errno, "preadv at offset %" G_GUINT64_FORMAT,
