@@ -116,9 +116,24 @@ typedef struct {
     {(uint32_t)sizeof(VmloadLockPlan), 0, 0, 0, 0, 0, 0}
 
 /**
+ * VmloadDeviceFlags:
+ * @VMLOAD_DEVICE_RESTARTABLE: the device's `load` or `parse` may be called
+ *     again from the section's first byte after it failed for want of bytes
+ *     (VMLOAD_ERROR_TRUNCATED from its reader). The library then gives the
+ *     lock back, stages on to the next believed end, and calls it again.
+ *     Without this flag a payload that contains a false end fails the load,
+ *     unless the rest of the section happens to be in memory.
+ *
+ * Since: 0.1
+ */
+typedef enum {
+    VMLOAD_DEVICE_RESTARTABLE = 1 << 0,
+} VmloadDeviceFlags;
+
+/**
  * VmloadDeviceOps:
  * @struct_size: sizeof (VmloadDeviceOps), set by VMLOAD_DEVICE_OPS_INIT.
- * @reserved: zero.
+ * @flags: bits of VmloadDeviceFlags.
  * @load: reads one section from @reader. WHOLE: big lock held. NONE: not
  *     held, the reader streams. Required where the plan names WHOLE or NONE.
  * @parse: APPLY: reads one section without the lock and returns what it
@@ -145,7 +160,7 @@ typedef struct {
  */
 typedef struct {
     uint32_t struct_size;
-    uint32_t reserved;
+    uint32_t flags;
     bool (*load)(void *opaque, VmloadReader *reader,
                  const VmloadSection *section, GError **error);
     void *(*parse)(void *opaque, VmloadReader *reader,

@@ -188,7 +188,7 @@ static bool load_staged_section(VmloadLoader *loader, StagedSection *staged,
     reader = vmload_reader_new_staged(memory, staged->visible,
                                       section->payload_length);
     ok = vmload_target_load(loader, &staged->target, section, reader, &cost,
-                            error);
+                            NULL, error);
     consumed = vmload_reader_get_offset(reader) - section->payload_offset;
     if (ok && consumed != section->payload_length) {
         ok = vmload_fail(error, VMLOAD_ERROR_MALFORMED,

@@ -206,10 +206,17 @@ static void cost_add_hold(VmloadCost *cost, const VmloadHold *hold)
     cost->lock_held_ns += hold->held_ns;
 }
 
+static void note_restartable(const VmloadDeviceOps *ops, bool *restartable)
+{
+    if (restartable != NULL) {
+        *restartable = (ops->flags & VMLOAD_DEVICE_RESTARTABLE) != 0;
+    }
+}
+
 /* Find and load in one hold. */
 static bool load_whole(VmloadLoader *loader, const VmloadTarget *target,
                        const VmloadSection *section, VmloadReader *reader,
-                       VmloadCost *cost, GError **error)
+                       VmloadCost *cost, bool *restartable, GError **error)
 {
     GError *local = NULL;
     VmloadDeviceOps ops;
@@ -221,6 +228,7 @@ static bool load_whole(VmloadLoader *loader, const VmloadTarget *target,
     vmload_guard_lock(&loader->guard, &hold);
     ok = find_device(loader, target, section, &device, &ops, &known, error);
     if (ok && known) {
+        note_restartable(&ops, restartable);
         ok = ops.load(device.opaque, reader, section, &local) ||
              vmload_callback_failed(local, error);
     }
@@ -274,7 +282,8 @@ static bool apply_parsed(VmloadLoader *loader, const VmloadDevice *device,
 
 static bool load_unlocked(VmloadLoader *loader, const VmloadTarget *target,
                           const VmloadSection *section, VmloadReader *reader,
-                          VmloadCost *cost, GError **error)
+                          VmloadCost *cost, bool *restartable,
+                          GError **error)
 {
     GError *local = NULL;
     VmloadDeviceOps ops;
@@ -291,6 +300,7 @@ static bool load_unlocked(VmloadLoader *loader, const VmloadTarget *target,
     if (!known) {
         return load_unknown(loader, section, reader, error);
     }
+    note_restartable(&ops, restartable);
     begin = vmload_clock_ns();
     if (target->lock == VMLOAD_LOCK_NONE) {
         ok = ops.load(device.opaque, reader, section, &local) ||
@@ -309,7 +319,7 @@ static bool load_unlocked(VmloadLoader *loader, const VmloadTarget *target,
 
 bool vmload_target_load(VmloadLoader *loader, const VmloadTarget *target,
                         const VmloadSection *section, VmloadReader *reader,
-                        VmloadCost *cost, GError **error)
+                        VmloadCost *cost, bool *restartable, GError **error)
 {
     if (target->kind == VMLOAD_TARGET_RAM) {
         return vmload_ram_load(loader->ram, reader, error);
@@ -318,9 +328,11 @@ bool vmload_target_load(VmloadLoader *loader, const VmloadTarget *target,
         return load_unknown(loader, section, reader, error);
     }
     if (target->lock == VMLOAD_LOCK_WHOLE) {
-        return load_whole(loader, target, section, reader, cost, error);
+        return load_whole(loader, target, section, reader, cost, restartable,
+                          error);
     }
-    return load_unlocked(loader, target, section, reader, cost, error);
+    return load_unlocked(loader, target, section, reader, cost, restartable,
+                         error);
 }
 
 /* One phase of one device, with the lock; @name for messages. */

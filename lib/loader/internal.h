@@ -148,11 +148,12 @@ bool vmload_target_check(VmloadLoader *loader, const VmloadSection *section,
 
 /*
  * Runs the device's callbacks on @reader with the locks of the target's
- * class, or hands raw bytes to the host.
+ * class, or hands raw bytes to the host. *@restartable (nullable): the device
+ * may be called again after it ran out of bytes.
  */
 bool vmload_target_load(VmloadLoader *loader, const VmloadTarget *target,
                         const VmloadSection *section, VmloadReader *reader,
-                        VmloadCost *cost, GError **error);
+                        VmloadCost *cost, bool *restartable, GError **error);
 
 /* Phases of all registered devices, each with the big lock held. */
 bool vmload_devices_setup(VmloadLoader *loader, GError **error);

@@ -54,7 +54,8 @@ static bool load_streamed(VmloadLoader *loader, const VmloadTarget *target,
                           VmloadSection *section, VmloadReader *reader,
                           VmloadCost *cost, GError **error)
 {
-    return vmload_target_load(loader, target, section, reader, cost, error) &&
+    return vmload_target_load(loader, target, section, reader, cost, NULL,
+                              error) &&
            load_footer(loader, reader, section, error);
 }
 
@@ -87,25 +88,78 @@ static bool stage(VmloadLoader *loader, const VmloadTarget *target,
     return true;
 }
 
-/*
- * What the device consumed decides where the section ends; a device that
- * wants more than was shown has met a false end, or is a wrong device.
- */
-static bool take_consumed(VmloadReader *reader, VmloadReader *staged,
-                          uint64_t candidate, bool ok, GError **error)
+/* A device that wants more than was shown has met a false end. */
+static bool wants_more(VmloadReader *staged, bool ok)
 {
     const GError *cause = vmload_reader_get_error(staged);
-    uint64_t begin = vmload_reader_get_offset(reader);
 
-    if (!ok && cause != NULL && cause->code == VMLOAD_ERROR_TRUNCATED) {
+    return !ok && cause != NULL && cause->code == VMLOAD_ERROR_TRUNCATED;
+}
+
+static bool section_too_short(VmloadReader *staged, uint64_t candidate,
+                              GError **error)
+{
+    g_clear_error(error);
+    return vmload_fail(error, VMLOAD_ERROR_MALFORMED,
+                       "offset 0x%" G_GINT64_MODIFIER "x: expected the "
+                       "section to end after %" G_GUINT64_FORMAT
+                       " bytes, its device wants more",
+                       vmload_reader_get_offset(staged), candidate);
+}
+
+/*
+ * Runs the device on what is staged. What it consumed decides where the
+ * section ends. *@again: it met a false end and may be called again.
+ */
+static bool load_candidate(VmloadLoader *loader, VmloadTarget *target,
+                           VmloadSection *section, VmloadReader *reader,
+                           uint64_t candidate, bool *again, VmloadCost *cost,
+                           GError **error)
+{
+    uint64_t begin = vmload_reader_get_offset(reader);
+    VmloadReader *staged;
+    uint64_t visible;
+    bool restartable = false;
+    bool ok;
+
+    vmload_reader_window(reader, &visible);
+    staged = vmload_reader_new_staged(reader, visible, candidate);
+    ok = vmload_target_load(loader, target, section, staged, cost,
+                            &restartable, error);
+    *again = restartable && wants_more(staged, ok);
+    if (*again) {
         g_clear_error(error);
-        return vmload_fail(error, VMLOAD_ERROR_MALFORMED,
-                           "offset 0x%" G_GINT64_MODIFIER "x: expected the "
-                           "section to end after %" G_GUINT64_FORMAT
-                           " bytes, its device wants more",
-                           vmload_reader_get_offset(staged), candidate);
+    } else if (wants_more(staged, ok)) {
+        section_too_short(staged, candidate, error);
+    } else if (ok) {
+        vmload_reader_consume(reader,
+                              vmload_reader_get_offset(staged) - begin);
     }
-    vmload_reader_consume(reader, vmload_reader_get_offset(staged) - begin);
+    vmload_reader_free(staged);
+    return ok;
+}
+
+/* Stages up to a believed end and calls the device, until one is the end. */
+static bool load_whole_section(VmloadLoader *loader, VmloadTarget *target,
+                               VmloadSection *section, VmloadReader *reader,
+                               VmloadCost *cost, GError **error)
+{
+    uint64_t candidate = 0;
+    bool again;
+    bool ok;
+
+    do {
+        uint64_t begin = vmload_clock_ns();
+
+        if (!stage(loader, target, section, reader, &candidate, error)) {
+            return false;
+        }
+        cost->staging_ns += vmload_clock_ns() - begin;
+        section->payload_length = candidate;
+        ok = load_candidate(loader, target, section, reader, candidate,
+                            &again, cost, error);
+        candidate++;
+    } while (again);
     return ok;
 }
 
@@ -114,31 +168,26 @@ static bool load_staged(VmloadLoader *loader, VmloadTarget *target,
                         VmloadCost *cost, GError **error)
 {
     uint64_t begin = vmload_clock_ns();
-    VmloadReader *staged;
     const uint8_t *data;
-    uint64_t candidate;
+    uint64_t candidate = 0;
     uint64_t visible;
-    bool ok;
 
+    if (loader->commit == VMLOAD_COMMIT_STREAMING) {
+        return load_whole_section(loader, target, section, reader, cost,
+                                  error) &&
+               load_footer(loader, reader, section, error);
+    }
     if (!stage(loader, target, section, reader, &candidate, error)) {
         return false;
     }
     cost->staging_ns = vmload_clock_ns() - begin;
     section->payload_length = candidate;
     data = vmload_reader_window(reader, &visible);
-    if (loader->commit == VMLOAD_COMMIT_ATOMIC) {
-        if (!vmload_commit_stage(loader, target, section, data, visible,
-                                 error)) {
-            return false;
-        }
-        vmload_reader_consume(reader, candidate);
-        return load_footer(loader, reader, section, error);
+    if (!vmload_commit_stage(loader, target, section, data, visible, error)) {
+        return false;
     }
-    staged = vmload_reader_new_staged(reader, visible, candidate);
-    ok = vmload_target_load(loader, target, section, staged, cost, error);
-    ok = take_consumed(reader, staged, candidate, ok, error);
-    vmload_reader_free(staged);
-    return ok && load_footer(loader, reader, section, error);
+    vmload_reader_consume(reader, candidate);
+    return load_footer(loader, reader, section, error);
 }
 
 /*

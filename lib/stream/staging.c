@@ -232,7 +232,7 @@ bool vmload_staging_find_end(VmloadReader *reader,
 {
     Scan scan = {rules, false};
     const uint8_t *data;
-    uint64_t from = 0;
+    uint64_t from = *candidate;
     uint64_t n;
 
     while (true) {

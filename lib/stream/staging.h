@@ -35,7 +35,9 @@ typedef struct {
 
 /*
  * Makes the window of @reader, which stands at a payload's first byte, long
- * enough to show the payload's believed end. *@candidate is its length.
+ * enough to show the payload's believed end. *@candidate is its length, at
+ * least what it holds at the call: 0 at first, one more than the last answer
+ * to look for the next.
  */
 bool vmload_staging_find_end(VmloadReader *reader,
                              const VmloadStagingRules *rules,

@@ -245,7 +245,7 @@ static void test_cut(void **state)
     for (n = 0; n < 20 + VMLOAD_FOOTER_SIZE; n++) {
         VmloadReader *reader = vmload_reader_new_memory(out->data, n, 0);
         GError *error = NULL;
-        uint64_t candidate;
+        uint64_t candidate = 0;
 
         assert_false(vmload_staging_find_end(reader, &rules, &candidate,
                                              &error));
@@ -265,7 +265,7 @@ static void test_limit(void **state)
     VmloadChannel *channel;
     VmloadReader *reader;
     GError *error = NULL;
-    uint64_t candidate;
+    uint64_t candidate = 0;
 
     (void)state;
     sw_fill(out, 0x7e, 400000);
