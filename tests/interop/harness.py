@@ -17,13 +17,16 @@ import contextlib
 import ctypes
 import json
 import os
+import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
 import time
+import traceback
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TESTS = os.path.dirname(HERE)
@@ -134,26 +137,46 @@ def scratch_dir(name="vmload"):
 # The guest ------------------------------------------------------------------
 
 class Guest:
-    """The sweeping guest of tests/guest, built into a scratch folder."""
+    """The sweeping guest of tests/guest, set to a range, in a folder.
+
+    VMLOAD_GUEST names the folder where the build put it; without that it is
+    assembled here.
+    """
 
     def __init__(self, folder, start=0x100000, end=0x3000000, delay=0):
         self.sector = os.path.join(folder, "sweep.bin")
         self.rom = os.path.join(folder, "sweep.rom")
         self.disk = os.path.join(folder, "sweep.img")
-        subprocess.run(
-            [os.path.join(GUEST, "build"), "-s", hex(start), "-e", hex(end),
-             "-d", str(delay), self.sector, self.rom], check=True)
+        built = os.environ.get("VMLOAD_GUEST")
+        if built:
+            for path in (self.sector, self.rom):
+                shutil.copyfile(os.path.join(built, os.path.basename(path)),
+                                path)
+        else:
+            subprocess.run([os.path.join(GUEST, "build"), self.sector,
+                            self.rom], check=True)
+        for path in (self.sector, self.rom):
+            self.patch(path, struct.pack("<III", start, end, delay))
         shutil.copyfile(self.sector, self.disk)
         # AHCI firmware does not boot from a disk of one sector.
         os.truncate(self.disk, 1 << 20)
+
+    @staticmethod
+    def patch(path, values):
+        with open(path, "r+b") as image:
+            data = image.read()
+            at = data.index(check_pattern.MARK) + len(check_pattern.MARK)
+            image.seek(at)
+            image.write(values)
 
     def boot_args(self, how):
         """QEMU arguments for HOW: "rom", "disk" or None."""
         if how == "rom":
             return ["-bios", self.rom]
         if how == "disk":
-            return ["-drive", "file=%s,format=raw,if=ide,snapshot=on" %
-                    self.disk]
+            return ["-drive", "file=%s,format=raw,if=none,id=boot,"
+                    "snapshot=on" % self.disk,
+                    "-device", "ide-hd,drive=boot,bus=ide.0,bootindex=0"]
         return []
 
 
@@ -355,3 +378,288 @@ class Qemu:
         info = self.wait_migration()
         wait_until("stream is written", lambda: os.path.exists(path))
         return info
+
+    def pmemsave(self, address, length, path):
+        """Guest physical memory into a file."""
+        self.hmp('pmemsave 0x%x 0x%x "%s"' % (address, length, path))
+
+    def port(self, number):
+        """Read a byte from an I/O port of the guest."""
+        return int(re.search(r"= (?:0x)?([0-9a-f]+)",
+                             self.hmp("i /xb 0x%x" % number)).group(1), 16)
+
+    def set_port(self, number, value):
+        self.hmp("o /b 0x%x 0x%x" % (number, value))
+
+
+# vmload ---------------------------------------------------------------------
+
+def unix_listens(path):
+    """Does somebody listen on the socket PATH? (Without connecting.)"""
+    with open("/proc/net/unix") as table:
+        for line in table:
+            field = line.split()
+            if len(field) == 8 and field[7] == path:
+                return int(field[3], 16) & 0x10000 != 0
+    return False
+
+
+def tcp_listens(port):
+    """Does somebody listen on the TCP port? (Without connecting.)"""
+    for name in ("tcp", "tcp6"):
+        try:
+            with open("/proc/net/" + name) as table:
+                for line in table:
+                    field = line.split()
+                    if (field[3] == "0A" and
+                            int(field[1].rsplit(":", 1)[1], 16) == port):
+                        return True
+        except FileNotFoundError:
+            pass
+    return False
+
+
+def free_port(host="127.0.0.1"):
+    """A TCP port that nobody uses (right now)."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as sock:
+        sock.bind((host, 0))
+        return sock.getsockname()[1]
+
+
+class Result:
+    """What vmload left: exit status, stderr, statistics, devices, RAM."""
+
+    def __init__(self, code, stderr, ram_dir, stats, devices):
+        self.code = code
+        self.stderr = stderr
+        self.ram_dir = ram_dir
+        self.stats = stats
+        self.devices = devices
+
+    def stat(self, name):
+        """A statistic by its name with dots."""
+        if name in self.stats:
+            return self.stats[name]
+        value = self.stats
+        for part in name.split("."):
+            value = value[part]
+        return value
+
+    def device(self, name, instance=0):
+        for device in self.devices:
+            if device["name"] == name and device["instance_id"] == instance:
+                return device
+        raise AssertionError("no device %s/%d among %s" % (
+            name, instance, [d["name"] for d in self.devices]))
+
+    def ram(self, block="pc.ram"):
+        """Path of the file with a block's content."""
+        return os.path.join(self.ram_dir, escape(block))
+
+
+def escape(name):
+    """The file name of a block, as the manual says."""
+    return "".join(
+        chr(c) if re.match(rb"[A-Za-z0-9._:-]", bytes([c])) else "%%%02X" % c
+        for c in name.encode())
+
+
+class Receiver:
+    """A vmload receive that is running."""
+
+    serial = 0
+
+    def __init__(self, folder, uri, *options, pass_fds=(), quiet=True):
+        Receiver.serial += 1
+        base = os.path.join(folder, "vmload%d" % Receiver.serial)
+        self.ram_dir = base + ".ram"
+        self.stats_path = base + ".stats"
+        self.devices_path = base + ".devices"
+        self.stderr_path = base + ".stderr"
+        self.uri = uri
+        os.mkdir(self.ram_dir)
+        command = [vmload_binary(), "receive", "--ram-dir", self.ram_dir,
+                   "--devices", self.devices_path,
+                   "--stats", self.stats_path]
+        if quiet:
+            command.append("--quiet")
+        command += [*options, uri]
+        with open(self.stderr_path, "wb") as stderr:
+            self.child = spawn(command, stdin=subprocess.DEVNULL,
+                               stdout=subprocess.DEVNULL, stderr=stderr,
+                               pass_fds=pass_fds)
+        if uri.startswith(("unix:", "tcp:")):
+            self.wait_listening()
+
+    def wait_listening(self):
+        rest = self.uri.split(":", 1)[1]
+        if self.uri.startswith("unix:"):
+            def listens():
+                return unix_listens(rest)
+        else:
+            port = int(rest.rsplit(":", 1)[1])
+
+            def listens():
+                return tcp_listens(port)
+        wait_until("vmload listens on " + self.uri,
+                   lambda: self.child.poll() is not None or listens(), 30)
+        if self.child.poll() is not None:
+            raise AssertionError("vmload ended with %d instead of listening: "
+                                 "%s" % (self.child.returncode,
+                                         self.stderr()))
+
+    def stderr(self):
+        with open(self.stderr_path, errors="replace") as stream:
+            return stream.read()
+
+    def interrupt(self, signum=signal.SIGINT):
+        self.child.send_signal(signum)
+
+    def finish(self, timeout=TIMEOUT):
+        """Wait for the end; returns a Result."""
+        try:
+            code = self.child.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise AssertionError("vmload still runs after %gs: %s" % (
+                timeout, self.stderr())) from None
+        finally:
+            reap(self.child)
+        return Result(code, self.stderr(), self.ram_dir,
+                      read_json(self.stats_path),
+                      read_json(self.devices_path))
+
+
+def read_json(path):
+    try:
+        with open(path) as stream:
+            return json.load(stream)
+    except FileNotFoundError:
+        return None
+
+
+# What must be true ----------------------------------------------------------
+
+def check(condition, message, *arguments):
+    """assert that survives python -O and says what it found."""
+    if not condition:
+        raise AssertionError(message % arguments if arguments else message)
+
+
+def same_files(left, right):
+    """None, or the offset at which two files differ."""
+    step = 1 << 20
+    at = 0
+    with open(left, "rb") as one, open(right, "rb") as two:
+        while True:
+            a, b = one.read(step), two.read(step)
+            if a != b:
+                for i, (x, y) in enumerate(zip(a, b)):
+                    if x != y:
+                        return at + i
+                return at + min(len(a), len(b))
+            if not a:
+                return None
+            at += len(a)
+
+
+def check_no_io_wait(result):
+    """The promise of the library: no wait for bytes with the lock held."""
+    if result.stats is not None:
+        check(result.stat("lock.io_wait_ns") == 0,
+              "waited %s ns for bytes with the lock held",
+              result.stat("lock.io_wait_ns"))
+
+
+def check_loaded(result, source=None, pattern=False, block="pc.ram"):
+    """The load succeeded, and RAM is what the (stopped) source has."""
+    check(result.code == 0, "vmload ended with %d: %s", result.code,
+          result.stderr.strip())
+    check(result.stderr == "", "vmload --quiet wrote to stderr: %s",
+          result.stderr)
+    check(result.stats is not None, "no statistics were written")
+    check(result.devices is not None, "no devices were written")
+    check(result.stat("status") == "completed", "status is %s",
+          result.stat("status"))
+    check_no_io_wait(result)
+    if source is not None:
+        check(source.status() == "postmigrate", "source is %s",
+              source.status())
+        if source.ram:
+            at = same_files(source.ram, result.ram(block))
+            check(at is None, "RAM differs from the source's at 0x%x",
+                  at or 0)
+    if pattern:
+        check_pattern.check_file(result.ram(block))
+
+
+def check_failed(result, code=1):
+    """The load failed as it should: status, one line on stderr."""
+    check(result.code == code, "vmload ended with %d instead of %d: %s",
+          result.code, code, result.stderr.strip())
+    lines = result.stderr.splitlines()
+    check(len(lines) == 1, "stderr has %d lines instead of one: %r",
+          len(lines), result.stderr)
+    check_no_io_wait(result)
+
+
+def find_fields(tree, name):
+    """All values called NAME anywhere in a device's fields."""
+    found = []
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            if key == name:
+                found.append(value)
+            found += find_fields(value, name)
+    elif isinstance(tree, list):
+        for value in tree:
+            found += find_fields(value, name)
+    return found
+
+
+def find_field(tree, name):
+    """The one value called NAME."""
+    found = find_fields(tree, name)
+    check(len(found) == 1, "%d fields are called %s", len(found), name)
+    return found[0]
+
+
+def check_decoded(result):
+    """Every device came out as fields, none as a lump of bytes."""
+    check(result.devices, "no devices")
+    for device in result.devices:
+        check(isinstance(device.get("fields"), dict) and device["fields"] and
+              "hex" not in device,
+              "%s/%s is not decoded: %.200s", device.get("name"),
+              device.get("instance_id"), device)
+
+
+# Running the tests of a file ------------------------------------------------
+
+class Skip(Exception):
+    """This test can not run here."""
+
+
+def main(namespace):
+    """Run every test_*(folder) of a module, or those named as arguments."""
+    require_qemu()
+    tests = {name: value for name, value in namespace.items()
+             if name.startswith("test_")}
+    failed = 0
+    for name in sys.argv[1:] or tests:
+        started = time.monotonic()
+        verdict = "ok"
+        try:
+            with scratch_dir(name.replace("_", "-")) as folder:
+                tests[name](folder)
+        except Skip as reason:
+            verdict = "skipped: %s" % reason
+        except (AssertionError, HarnessError, OSError, KeyError, ValueError,
+                check_pattern.PatternError) as error:
+            verdict = "FAILED: %s: %s" % (type(error).__name__, error)
+            if os.environ.get("VMLOAD_TRACEBACK"):
+                traceback.print_exc()
+            failed += 1
+        print("%-40s %6.1f s  %s" % (name, time.monotonic() - started,
+                                     verdict), flush=True)
+    return 1 if failed else 0
