@@ -4,7 +4,6 @@
 
 #include "channel/channel.h"
 
-#include <errno.h>
 #include <poll.h>
 
 static int64_t read_one(VmloadChannel *channel, void *data, size_t length,
@@ -379,6 +378,40 @@ static void test_nonsense(void **state)
     }
 }
 
+static int64_t host_preadv(void *opaque, const struct iovec *iov, uint32_t n,
+                           uint64_t offset, GError **error)
+{
+    (void)iov;
+    (void)n;
+    assert_int_equal(offset, 77);
+    return host_next(opaque, error);
+}
+
+/* Reads at an offset do not wait, and are checked like the others. */
+static void test_preadv(void **state)
+{
+    VmloadChannelOps ops = host_ops;
+    Host host = {.results = {4, VMLOAD_CHANNEL_WOULD_BLOCK, 5}};
+    VmloadChannel *channel;
+    GError *error = NULL;
+    char data[4];
+    struct iovec iov = {data, 4};
+
+    (void)state;
+    ops.preadv = host_preadv;
+    channel = host_channel(&ops, &host);
+    assert_true(vmload_channel_is_seekable(channel));
+    assert_int_equal(
+        vmload_channel_preadv(channel, &iov, 1, 77, NULL, &error), 4);
+    assert_int_equal(
+        vmload_channel_preadv(channel, &iov, 1, 77, NULL, &error), -1);
+    assert_unit_error(&error, VMLOAD_ERROR_FAILED, "would block");
+    assert_int_equal(
+        vmload_channel_preadv(channel, &iov, 1, 77, NULL, &error), -1);
+    assert_unit_error(&error, VMLOAD_ERROR_FAILED, "returned 5 for 4 bytes");
+    vmload_channel_unref(channel);
+}
+
 static void test_host_errors(void **state)
 {
     Host host = {.results = {-1, -1, VMLOAD_CHANNEL_WOULD_BLOCK},
@@ -539,6 +572,7 @@ int main(void)
         cmocka_unit_test(test_no_wait),
         cmocka_unit_test(test_write),
         cmocka_unit_test(test_nonsense),
+        cmocka_unit_test(test_preadv),
         cmocka_unit_test(test_host_errors),
         cmocka_unit_test(test_shutdown_once),
         cmocka_unit_test(test_deadline),

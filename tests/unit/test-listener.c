@@ -5,8 +5,10 @@
 #include "channel/channel.h"
 #include "channel/socket.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -272,6 +274,77 @@ static void test_tcp6(void **state)
     vmload_listener_free(listener);
 }
 
+/* A port that is free on one address only is not free. */
+static void test_tcp_half_taken(void **state)
+{
+    GError *error = NULL;
+    VmloadListener *listener = vmload_listener_new("tcp:[::]:0", &error);
+    char **addresses;
+    char *uri;
+
+    (void)state;
+    if (listener == NULL) {
+        g_clear_error(&error);
+        skip();
+    }
+    addresses = vmload_listener_get_addresses(listener);
+    uri = g_strdup_printf("tcp::%u", address_port(addresses[0]));
+    assert_null(vmload_listener_new(uri, &error));
+    assert_unit_error(&error, VMLOAD_ERROR_IO, g_strerror(EADDRINUSE));
+    g_free(uri);
+    g_strfreev(addresses);
+    vmload_listener_free(listener);
+}
+
+static void test_bad_addresses(void **state)
+{
+    static const struct {
+        const char *uri;
+        VmloadError code;
+        const char *part;
+    } cases[] = {
+        {"tcp:127.0.0.1:no-such-service", VMLOAD_ERROR_IO,
+         "tcp:127.0.0.1:no-such-service"},
+        {"tcp:192.0.2.1:0", VMLOAD_ERROR_IO, "tcp:192.0.2.1:0"},
+        {"tcp:127.0.0.1", VMLOAD_ERROR_FAILED, "HOST:PORT"},
+        {"unix:/no/such/directory/s", VMLOAD_ERROR_IO,
+         "unix:/no/such/directory/s"},
+        {"file:/no/such/file", VMLOAD_ERROR_IO, "/no/such/file"},
+        {"file:/dev/null", VMLOAD_ERROR_UNSUPPORTED, "regular file"},
+    };
+    GError *error = NULL;
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < G_N_ELEMENTS(cases); i++) {
+        assert_null(vmload_listener_new(cases[i].uri, &error));
+        assert_unit_error(&error, cases[i].code, cases[i].part);
+    }
+    assert_null(vmload_listener_take_fd(open("/dev/null", O_RDONLY), &error));
+    assert_unit_error(&error, VMLOAD_ERROR_IO, "descriptor");
+}
+
+static void test_vsock(void **state)
+{
+    GError *error = NULL;
+    VmloadListener *listener =
+        vmload_listener_new("vsock:4294967295:4294967295", &error);
+    char **addresses;
+
+    (void)state;
+    if (listener == NULL) {
+        /* No vsock on this machine: then this is what it says. */
+        assert_unit_error(&error, VMLOAD_ERROR_IO,
+                          "vsock:4294967295:4294967295");
+        skip();
+    }
+    addresses = vmload_listener_get_addresses(listener);
+    assert_true(g_str_has_prefix(addresses[0], "vsock:4294967295:"));
+    assert_string_not_equal(addresses[0], "vsock:4294967295:4294967295");
+    g_strfreev(addresses);
+    vmload_listener_free(listener);
+}
+
 static void test_take_fd(void **state)
 {
     char *path = in_directory("taken");
@@ -337,6 +410,15 @@ static void test_ready_channels(void **state)
     vmload_listener_free(listener);
     assert_true(vmload_channel_readv(channel, &iov, 1, NULL, &error) == 1);
     assert_int_equal(byte, 'c');
+    vmload_channel_unref(channel);
+    g_free(uri);
+
+    uri = g_strdup_printf("fd:%d", open(path, O_RDONLY));
+    listener = listen_on(uri);
+    channel = accept_ok(listener);
+    vmload_listener_free(listener);
+    assert_true(vmload_channel_readv(channel, &iov, 1, NULL, &error) == 1);
+    assert_int_equal(byte, 'a');
     vmload_channel_unref(channel);
     unlink(path);
     g_free(uri);
@@ -430,6 +512,35 @@ static void test_crowd(void **state)
     g_free(path);
 }
 
+/* No descriptor for a connection, or for its wake-up: no busy loop. */
+static void test_descriptors(void **state)
+{
+    struct rlimit before;
+    rlim_t spare;
+
+    (void)state;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    for (spare = 0; spare < 2; spare++) {
+        char *path;
+        VmloadListener *listener = listen_unix(&path);
+        int peer = connect_unix(path);
+        struct rlimit limit = before;
+        GError *error = NULL;
+        int next = dup(peer);
+
+        close(next);
+        limit.rlim_cur = (rlim_t)next + spare;
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+        assert_null(
+            vmload_listener_accept_main(listener, NULL, long_us, &error));
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+        assert_unit_error(&error, VMLOAD_ERROR_IO, g_strerror(EMFILE));
+        vmload_listener_free(listener);
+        close(peer);
+        g_free(path);
+    }
+}
+
 static void test_handshake_deadline(void **state)
 {
     char *path;
@@ -504,11 +615,15 @@ int main(void)
         cmocka_unit_test(test_tcp),
         cmocka_unit_test(test_tcp_taken),
         cmocka_unit_test(test_tcp6),
+        cmocka_unit_test(test_tcp_half_taken),
+        cmocka_unit_test(test_bad_addresses),
+        cmocka_unit_test(test_vsock),
         cmocka_unit_test(test_take_fd),
         cmocka_unit_test(test_ready_channels),
         cmocka_unit_test(test_port_scan),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_crowd),
+        cmocka_unit_test(test_descriptors),
         cmocka_unit_test(test_handshake_deadline),
         cmocka_unit_test(test_cancel),
     };
