@@ -2,6 +2,7 @@
 /* The scan for a section's end: every kind of evidence, true and false. */
 #include "unit.h"
 
+#include "drip.h"
 #include "stream-writer.h"
 #include "stream/staging.h"
 
@@ -146,38 +147,6 @@ static VmloadSectionTable *announced_table(void)
     vmload_reader_free(reader);
     g_byte_array_unref(header);
     return table;
-}
-
-/* A channel that gives its bytes @step by @step. */
-typedef struct {
-    const uint8_t *data;
-    uint64_t length;
-    uint64_t step;
-    uint64_t given;
-} Drip;
-
-static int64_t drip_readv(void *opaque, const struct iovec *iov, uint32_t n,
-                          GError **error)
-{
-    Drip *drip = opaque;
-    uint64_t give = MIN(drip->step, drip->length - drip->given);
-
-    (void)n;
-    (void)error;
-    give = MIN(give, (uint64_t)iov[0].iov_len);
-    memcpy(iov[0].iov_base, drip->data + drip->given, give);
-    drip->given += give;
-    return (int64_t)give;
-}
-
-static VmloadChannel *drip_channel(Drip *drip)
-{
-    static const VmloadChannelOps ops = {
-        VMLOAD_CHANNEL_OPS_INIT,
-        .readv = drip_readv,
-    };
-
-    return vmload_channel_new_from_ops(&ops, drip, NULL, NULL);
 }
 
 static void check_case(const Case *one, const VmloadSectionTable *table,
