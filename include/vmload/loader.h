@@ -45,8 +45,9 @@ VMLOAD_EXPORT VmloadLoader *vmload_loader_new(const VmloadHostOps *ops,
  * vmload_loader_free:
  * @loader: (nullable) (transfer full): the loader.
  *
- * Cancels the load if it runs, waits for it, and frees everything. Afterwards
- * no thread is left and no callback runs.
+ * Cancels the load if it runs, waits for it, and drops the owner's
+ * reference. Afterwards no thread is left and no callback runs, but for the
+ * destroy notifies, which the last reference calls.
  *
  * Errors: none.
  * States: any. Threads: owner, not inside a callback, and not with the big
@@ -55,6 +56,34 @@ VMLOAD_EXPORT VmloadLoader *vmload_loader_new(const VmloadHostOps *ops,
  * Since: 0.1
  */
 VMLOAD_EXPORT void vmload_loader_free(VmloadLoader *loader);
+
+/**
+ * vmload_loader_ref:
+ * @loader: the loader.
+ *
+ * Takes a reference, so that a monitor may call the getters and
+ * vmload_loader_cancel() without knowing when the owner frees the loader.
+ *
+ * Return: (transfer full): @loader, to be dropped with vmload_loader_unref().
+ * Errors: none.
+ * States: any. Threads: any that can rely on a reference. Blocks: no.
+ * Since: 0.1
+ */
+VMLOAD_EXPORT VmloadLoader *vmload_loader_ref(VmloadLoader *loader);
+
+/**
+ * vmload_loader_unref:
+ * @loader: (nullable) (transfer full): the loader.
+ *
+ * Drops a reference that vmload_loader_ref() took. The last one calls the
+ * destroy notifies, on this thread. The owner's own reference is dropped by
+ * vmload_loader_free() only.
+ *
+ * Errors: none.
+ * States: any. Threads: any. Blocks: no.
+ * Since: 0.1
+ */
+VMLOAD_EXPORT void vmload_loader_unref(VmloadLoader *loader);
 
 /**
  * vmload_loader_set_limits:
@@ -483,6 +512,52 @@ VMLOAD_EXPORT void vmload_loader_cancel(VmloadLoader *loader);
  */
 VMLOAD_EXPORT void vmload_loader_finished(VmloadLoader *loader,
                                           const GError *error);
+
+/**
+ * vmload_loader_get_event_fd:
+ * @loader: the loader.
+ *
+ * For a host's poll loop: a descriptor that becomes readable whenever the
+ * state changes. Reading its eight bytes resets it.
+ *
+ * Return: (transfer none): the descriptor, good until the last reference is
+ *     gone.
+ * Errors: none.
+ * States: any. Threads: any. Blocks: no.
+ * Since: 0.1
+ */
+VMLOAD_EXPORT int32_t vmload_loader_get_event_fd(VmloadLoader *loader);
+
+/**
+ * VmloadSourceFunc:
+ * @loader: the loader.
+ * @state: its state, as it is now; steps in between may have been missed.
+ * @opaque: as given to g_source_set_callback().
+ *
+ * What a source of vmload_loader_create_source() calls, on the thread of its
+ * GMainContext, no lock held.
+ *
+ * Return: true to be called again.
+ * Since: 0.1
+ */
+typedef gboolean (*VmloadSourceFunc)(VmloadLoader *loader, VmloadState state,
+                                     void *opaque);
+
+/**
+ * vmload_loader_create_source:
+ * @loader: the loader; the source holds a reference to it.
+ *
+ * For a host with a GLib main loop: a source that is dispatched when the
+ * state has changed. Set a VmloadSourceFunc with g_source_set_callback() and
+ * G_SOURCE_FUNC(), and attach it. One source per loader: it reads the
+ * descriptor of vmload_loader_get_event_fd().
+ *
+ * Return: (transfer full): the source.
+ * Errors: none.
+ * States: any. Threads: any. Blocks: no.
+ * Since: 0.1
+ */
+VMLOAD_EXPORT GSource *vmload_loader_create_source(VmloadLoader *loader);
 
 /**
  * vmload_loader_get_state:

@@ -34,6 +34,7 @@ typedef struct {
 } VmloadCounters;
 
 struct VmloadLoader {
+    int ref_count; /* atomic */
     VmloadHostOps ops;
     void *opaque;
     GDestroyNotify destroy;
@@ -65,6 +66,7 @@ struct VmloadLoader {
     VmloadReturnPath return_path;
     VmloadCounters counters;  /* atomic */
     int state;                /* VmloadState, atomic */
+    int event_fd;             /* counts changes of the state */
     int switchover_ack_count; /* devices that still wait, atomic */
     GMutex mutex;             /* leaf: guards the group below */
     VmloadPosition position;

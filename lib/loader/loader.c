@@ -29,12 +29,22 @@ static const uint32_t state_table[] = {
 };
 #undef TO
 
+/* Makes an eventfd readable. Cannot fail: its counter is far from full. */
+static void level_raise(int fd)
+{
+    const uint64_t one = 1;
+    ssize_t written = write(fd, &one, sizeof(one));
+
+    (void)written;
+}
+
 void vmload_loader_set_state(VmloadLoader *loader, VmloadState to)
 {
     VmloadState from = vmload_loader_get_state(loader);
 
     g_return_if_fail((state_table[from] & (1u << to)) != 0);
     g_atomic_int_set(&loader->state, (int)to);
+    level_raise(loader->event_fd);
     if (loader->ops.state_changed != NULL) {
         loader->ops.state_changed(loader->opaque, from, to);
     }
@@ -110,20 +120,35 @@ static void loader_set_defaults(VmloadLoader *loader)
               sizeof(loader->position.channel));
 }
 
-/* The descriptors of the two levels that waits are woken by. */
+/* The descriptors that waits, ours and the host's, are woken by. */
 static bool loader_open_levels(VmloadLoader *loader, GError **error)
 {
+    int *fds[] = {&loader->finished_fd, &loader->event_fd};
+    size_t i;
+
+    loader->finished_fd = loader->event_fd = -1;
     loader->cancel = vmload_cancel_new(error);
     if (loader->cancel == NULL) {
         return false;
     }
-    loader->finished_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (loader->finished_fd < 0) {
-        vmload_fail_errno(error, errno, "eventfd");
-        vmload_cancel_free(loader->cancel);
-        return false;
+    for (i = 0; i < G_N_ELEMENTS(fds); i++) {
+        *fds[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        if (*fds[i] < 0) {
+            return vmload_fail_errno(error, errno, "eventfd");
+        }
     }
     return true;
+}
+
+static void loader_close_levels(VmloadLoader *loader)
+{
+    vmload_cancel_free(loader->cancel);
+    if (loader->finished_fd >= 0) {
+        close(loader->finished_fd);
+    }
+    if (loader->event_fd >= 0) {
+        close(loader->event_fd);
+    }
 }
 
 VmloadLoader *vmload_loader_new(const VmloadHostOps *ops, void *opaque,
@@ -143,8 +168,10 @@ VmloadLoader *vmload_loader_new(const VmloadHostOps *ops, void *opaque,
         goto failed;
     }
     if (!loader_open_levels(loader, error)) {
+        loader_close_levels(loader);
         goto failed;
     }
+    loader->ref_count = 1;
     loader->opaque = opaque;
     loader->destroy = destroy;
     loader_set_defaults(loader);
@@ -173,6 +200,21 @@ void vmload_loader_free(VmloadLoader *loader)
     }
     vmload_loader_cancel(loader);
     loader_join(loader);
+    vmload_loader_unref(loader);
+}
+
+VmloadLoader *vmload_loader_ref(VmloadLoader *loader)
+{
+    g_return_val_if_fail(loader != NULL, NULL);
+    g_atomic_int_inc(&loader->ref_count);
+    return loader;
+}
+
+void vmload_loader_unref(VmloadLoader *loader)
+{
+    if (loader == NULL || !g_atomic_int_dec_and_test(&loader->ref_count)) {
+        return;
+    }
     vmload_return_path_clear(&loader->return_path);
     vmload_reader_free(loader->reader);
     vmload_channel_unref(loader->channel);
@@ -193,8 +235,7 @@ void vmload_loader_free(VmloadLoader *loader)
     g_clear_error(&loader->outcome);
     g_clear_error(&loader->host_error);
     g_free(loader->vmdesc);
-    close(loader->finished_fd);
-    vmload_cancel_free(loader->cancel);
+    loader_close_levels(loader);
     g_mutex_clear(&loader->mutex);
     g_free(loader);
 }
@@ -400,8 +441,6 @@ void vmload_loader_cancel(VmloadLoader *loader)
 
 void vmload_loader_finished(VmloadLoader *loader, const GError *error)
 {
-    const uint64_t one = 1;
-    ssize_t written;
     bool first;
 
     g_return_if_fail(loader != NULL);
@@ -411,8 +450,7 @@ void vmload_loader_finished(VmloadLoader *loader, const GError *error)
         loader->host_finished = true;
         loader->host_error = error != NULL ? g_error_copy(error) : NULL;
         /* Within the mutex: the loader may be freed as soon as it wakes. */
-        written = write(loader->finished_fd, &one, sizeof(one));
-        (void)written;
+        level_raise(loader->finished_fd);
     }
     g_mutex_unlock(&loader->mutex);
     g_return_if_fail(first);
