@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "cli.h"
+
+#include <errno.h>
+#include <glib/gstdio.h>
+#include <string.h>
+
+typedef enum {
+    CLI_RAM_FOLDER,
+    CLI_RAM_MEMORY,
+    CLI_RAM_NULL,
+} CliRamKind;
+
+struct CliRam {
+    CliRamKind kind;
+    char *folder;
+    GPtrArray *files; /* paths that were made */
+};
+
+static CliRam *ram_new(CliRamKind kind)
+{
+    CliRam *ram = g_new0(CliRam, 1);
+
+    ram->kind = kind;
+    ram->files = g_ptr_array_new_with_free_func(g_free);
+    return ram;
+}
+
+CliRam *cli_ram_new(const char *folder, GError **error)
+{
+    CliRam *ram;
+
+    if (g_mkdir_with_parents(folder, 0777) != 0) {
+        g_set_error(error, VMLOAD_ERROR, VMLOAD_ERROR_IO, "folder '%s': %s",
+                    folder, g_strerror(errno));
+        return NULL;
+    }
+    ram = ram_new(CLI_RAM_FOLDER);
+    ram->folder = g_strdup(folder);
+    return ram;
+}
+
+CliRam *cli_ram_new_memory(void)
+{
+    return ram_new(CLI_RAM_MEMORY);
+}
+
+CliRam *cli_ram_new_null(void)
+{
+    return ram_new(CLI_RAM_NULL);
+}
+
+static VmloadRamSink *ram_file(CliRam *ram, const char *idstr, GError **error)
+{
+    char *name = cli_percent_name(idstr);
+    char *path = g_build_filename(ram->folder, name, NULL);
+    VmloadRamSink *sink = vmload_ram_sink_new_file(path, error);
+
+    if (sink != NULL) {
+        g_ptr_array_add(ram->files, path);
+    } else {
+        g_free(path);
+    }
+    g_free(name);
+    return sink;
+}
+
+static VmloadRamBlock *ram_announced(void *opaque, const char *idstr,
+                                     uint64_t used_length, GError **error)
+{
+    CliRam *ram = opaque;
+    VmloadRamSink *sink;
+
+    switch (ram->kind) {
+    case CLI_RAM_FOLDER:
+        sink = ram_file(ram, idstr, error);
+        break;
+    case CLI_RAM_MEMORY:
+        sink = vmload_ram_sink_new_memfd("ram", error);
+        break;
+    default:
+        sink = vmload_ram_sink_new_null();
+        break;
+    }
+    return sink != NULL ? vmload_ram_block_new(idstr, used_length, used_length,
+                                               sink, error)
+                        : NULL;
+}
+
+void cli_ram_attach(CliRam *ram, VmloadLoader *loader)
+{
+    vmload_loader_set_ram_announced(loader, ram_announced, ram, NULL);
+}
+
+void cli_ram_discard(CliRam *ram)
+{
+    guint i;
+
+    for (i = 0; i < ram->files->len; i++) {
+        (void)g_unlink(g_ptr_array_index(ram->files, i));
+    }
+    g_ptr_array_set_size(ram->files, 0);
+}
+
+void cli_ram_free(CliRam *ram)
+{
+    if (ram != NULL) {
+        g_ptr_array_free(ram->files, TRUE);
+        g_free(ram->folder);
+        g_free(ram);
+    }
+}

@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "cli.h"
+
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef struct {
+    char *ram_dir;
+    char *devices;
+    char *stats;
+    char *commit;
+    double stall_timeout;
+    gboolean quiet;
+    gboolean progress;
+} Options;
+
+typedef struct {
+    Options options;
+    VmloadLimits limits;
+    GMutex big_lock; /* stands in for a hypervisor's */
+    CliDevices *devices;
+    CliRam *ram;
+    GPid child;
+} Receive;
+
+/* What the signal handler cancels. Set before the handlers, cleared after. */
+static VmloadLoader *volatile signal_loader;
+
+static void on_signal(int number)
+{
+    VmloadLoader *loader = signal_loader;
+
+    (void)number;
+    if (loader != NULL) {
+        vmload_loader_cancel(loader);
+    }
+}
+
+/* The second signal of a kind ends the program: SA_RESETHAND. */
+static void handle_signals(VmloadLoader *loader)
+{
+    struct sigaction action;
+
+    signal_loader = loader;
+    memset(&action, 0, sizeof(action));
+    action.sa_handler = loader != NULL ? on_signal : SIG_DFL;
+    action.sa_flags = loader != NULL ? (int)SA_RESETHAND : 0;
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+static void receive_lock(void *opaque)
+{
+    g_mutex_lock(&((Receive *)opaque)->big_lock);
+}
+
+static void receive_unlock(void *opaque)
+{
+    g_mutex_unlock(&((Receive *)opaque)->big_lock);
+}
+
+/*
+ * No device is known here: every one is taken raw, and read by its
+ * description.
+ */
+static bool receive_find(void *opaque, const VmloadSection *section,
+                         VmloadDevice *device, GError **error)
+{
+    (void)opaque;
+    (void)section;
+    (void)device;
+    (void)error;
+    return false;
+}
+
+static bool receive_raw_section(void *opaque, const VmloadSection *section,
+                                const uint8_t *data, uint64_t length,
+                                GError **error)
+{
+    Receive *receive = opaque;
+
+    return cli_devices_add(receive->devices, section, data, length, error);
+}
+
+static bool receive_vmdescription(void *opaque, const char *json,
+                                  uint64_t length, GError **error)
+{
+    Receive *receive = opaque;
+
+    return cli_devices_describe(receive->devices, json, length,
+                                &receive->limits, error);
+}
+
+/* The source is not told of success before all agrees with what it says. */
+static void receive_finish(void *opaque, VmloadLoader *loader,
+                           const VmloadOutcome *outcome)
+{
+    Receive *receive = opaque;
+    GError *error = NULL;
+
+    if (outcome->loaded) {
+        (void)cli_devices_check(receive->devices, &error);
+    }
+    vmload_loader_finished(loader, error);
+    g_clear_error(&error);
+}
+
+static VmloadLoader *receive_loader(Receive *receive, GError **error)
+{
+    static const VmloadHostOps ops = {
+        VMLOAD_HOST_OPS_INIT,
+        .lock = receive_lock,
+        .unlock = receive_unlock,
+        .find = receive_find,
+        .raw_section = receive_raw_section,
+        .vmdescription = receive_vmdescription,
+        .finish = receive_finish,
+    };
+    const Options *options = &receive->options;
+    VmloadLoader *loader = vmload_loader_new(&ops, receive, NULL, error);
+
+    if (loader == NULL) {
+        return NULL;
+    }
+    vmload_loader_set_limits(loader, &receive->limits);
+    vmload_loader_set_presence(loader, VMLOAD_PRESENCE_AUTO,
+                               VMLOAD_PRESENCE_AUTO, VMLOAD_PRESENCE_AUTO);
+    vmload_loader_set_unknown_sections(loader, VMLOAD_UNKNOWN_KEEP);
+    vmload_loader_set_timeouts(loader, 30000,
+                               (uint32_t)(options->stall_timeout * 1000.0));
+    if (options->commit != NULL && strcmp(options->commit, "atomic") == 0) {
+        vmload_loader_set_commit(loader, VMLOAD_COMMIT_ATOMIC);
+    }
+    cli_ram_attach(receive->ram, loader);
+    return loader;
+}
+
+/* Where the stream comes from. Addresses are told, for port 0 above all. */
+static bool receive_open(Receive *receive, VmloadLoader *loader,
+                         const char *uri, GError **error)
+{
+    VmloadListener *listener;
+    VmloadChannel *channel;
+    char **addresses;
+    char **address;
+
+    if (g_str_has_prefix(uri, "exec:")) {
+        channel = cli_exec(uri + strlen("exec:"), &receive->child, error);
+        if (channel != NULL) {
+            vmload_loader_set_channel(loader, channel);
+        }
+        return channel != NULL;
+    }
+    listener = vmload_listener_new(uri, error);
+    if (listener == NULL) {
+        return false;
+    }
+    addresses = vmload_listener_get_addresses(listener);
+    for (address = addresses; *address != NULL; address++) {
+        if (!g_str_has_prefix(*address, "file:")) {
+            fprintf(stderr, "listening on %s\n", *address);
+        }
+    }
+    fflush(stderr);
+    g_strfreev(addresses);
+    vmload_loader_set_listener(loader, listener);
+    return true;
+}
+
+static bool receive_run(Receive *receive, VmloadLoader *loader,
+                        GError **error)
+{
+    CliProgress *progress = NULL;
+    bool bar = isatty(STDERR_FILENO) == 1;
+    bool ok;
+
+    handle_signals(loader);
+    ok = vmload_loader_start(loader, error);
+    if (ok) {
+        if (!receive->options.quiet || receive->options.progress) {
+            progress = cli_progress_new(loader, bar);
+        }
+        ok = vmload_loader_wait(loader, error);
+        cli_progress_free(progress);
+    }
+    handle_signals(NULL);
+    return ok;
+}
+
+static bool write_devices(const Receive *receive, GError **error)
+{
+    uint64_t n = cli_devices_count(receive->devices);
+    json_t *list = json_array();
+    uint64_t i;
+
+    for (i = 0; i < n; i++) {
+        json_t *json = cli_devices_json(
+            receive->devices, cli_devices_get(receive->devices, i), error);
+
+        if (json == NULL) {
+            json_decref(list);
+            return false;
+        }
+        json_array_append_new(list, json);
+    }
+    return cli_json_write(list, receive->options.devices, error);
+}
+
+/* Files and words that say how it went. @error is taken. */
+static int receive_report(Receive *receive, VmloadLoader *loader,
+                          GError *error)
+{
+    const Options *options = &receive->options;
+    GError *local = NULL;
+    int code = CLI_OK;
+
+    if (error == NULL && options->devices != NULL &&
+        !write_devices(receive, &local)) {
+        code = cli_fail(local);
+        local = NULL;
+    }
+    if (options->stats != NULL &&
+        !cli_json_write(cli_stats_json(loader, error), options->stats,
+                        &local)) {
+        code = cli_fail(local);
+    }
+    if (error != NULL) {
+        cli_ram_discard(receive->ram);
+        return cli_fail(error);
+    }
+    if (!options->quiet) {
+        cli_stats_print(loader);
+    }
+    return cli_flush() ? code : CLI_FAILED;
+}
+
+static int receive_main(Receive *receive, const char *uri)
+{
+    const Options *options = &receive->options;
+    GError *error = NULL;
+    VmloadLoader *loader;
+    int code;
+
+    receive->ram = options->ram_dir != NULL
+                       ? cli_ram_new(options->ram_dir, &error)
+                       : cli_ram_new_memory();
+    if (receive->ram == NULL) {
+        return cli_fail(error);
+    }
+    loader = receive_loader(receive, &error);
+    if (loader == NULL || !receive_open(receive, loader, uri, &error)) {
+        /* An address that nobody can listen on is a matter of the user's. */
+        bool usage = loader != NULL && !g_error_matches(error, VMLOAD_ERROR,
+                                                        VMLOAD_ERROR_IO);
+
+        code = cli_fail(error);
+        code = usage ? CLI_USAGE : code;
+    } else {
+        receive_run(receive, loader, &error);
+        code = receive_report(receive, loader, error);
+    }
+    vmload_loader_free(loader);
+    cli_exec_finish(receive->child);
+    return code;
+}
+
+static bool receive_check_options(const Options *options)
+{
+    if (options->commit != NULL && strcmp(options->commit, "atomic") != 0 &&
+        strcmp(options->commit, "streaming") != 0) {
+        cli_error("--commit: expected atomic or streaming, found '%s'",
+                  options->commit);
+        return false;
+    }
+    /* Also false for what is not a number. */
+    if (!(options->stall_timeout >= 0 && options->stall_timeout < 4e6)) {
+        cli_error("--stall-timeout: expected 0 to 4000000 seconds");
+        return false;
+    }
+    if (options->quiet && options->progress) {
+        cli_error("--quiet and --progress exclude each other");
+        return false;
+    }
+    return true;
+}
+
+int cli_receive(int argc, char **argv)
+{
+    Receive receive = {.child = 0};
+    Options *options = &receive.options;
+    const GOptionEntry entries[] = {
+        {"ram-dir", 0, 0, G_OPTION_ARG_FILENAME, &options->ram_dir,
+         "Write RAM blocks as sparse files there", "DIR"},
+        {"devices", 0, 0, G_OPTION_ARG_FILENAME, &options->devices,
+         "Write the state of all devices as JSON", "FILE"},
+        {"stats", 0, 0, G_OPTION_ARG_FILENAME, &options->stats,
+         "Write counters as JSON, also after a failure", "FILE"},
+        {"commit", 0, 0, G_OPTION_ARG_STRING, &options->commit,
+         "When device state is applied (default: streaming)",
+         "atomic|streaming"},
+        {"stall-timeout", 0, 0, G_OPTION_ARG_DOUBLE, &options->stall_timeout,
+         "Fail after so long without a byte (default: never)", "SEC"},
+        {"quiet", 'q', 0, G_OPTION_ARG_NONE, &options->quiet,
+         "Print errors only", NULL},
+        {"progress", 0, 0, G_OPTION_ARG_NONE, &options->progress,
+         "Show progress (the default)", NULL},
+        {NULL, 0, 0, 0, NULL, NULL, NULL},
+    };
+    CliCommon common = {NULL};
+    char *uri;
+    int code;
+
+    if (!cli_parse(argc, argv, "URI",
+                   "Receives one migration. URI: tcp:[HOST]:PORT, unix:PATH, "
+                   "vsock:CID:PORT, fd:NUMBER, file:PATH[,offset=N], "
+                   "exec:COMMAND.",
+                   entries, &common, &uri, &code) ||
+        !cli_common_limits(&common, &receive.limits) ||
+        !receive_check_options(options)) {
+        code = CLI_USAGE;
+    } else {
+        g_mutex_init(&receive.big_lock);
+        receive.devices = cli_devices_new(receive.limits.staged_bytes);
+        code = receive_main(&receive, uri);
+        cli_devices_free(receive.devices);
+        cli_ram_free(receive.ram);
+        g_mutex_clear(&receive.big_lock);
+    }
+    cli_common_clear(&common);
+    g_free(options->ram_dir);
+    g_free(options->devices);
+    g_free(options->stats);
+    g_free(options->commit);
+    return code;
+}
