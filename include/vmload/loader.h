@@ -217,6 +217,40 @@ VMLOAD_EXPORT void vmload_loader_set_commit(VmloadLoader *loader,
                                             VmloadCommit commit);
 
 /**
+ * VmloadLockWait:
+ * @VMLOAD_LOCK_WAIT_FAIL: the load fails with VMLOAD_ERROR_MALFORMED.
+ * @VMLOAD_LOCK_WAIT_ALLOW: the device's read waits for the peer with the big
+ *     lock held, counted in lock_io_wait_ns.
+ *
+ * What to do when a device that is not VMLOAD_DEVICE_RESTARTABLE wants more
+ * bytes than its section was believed to have.
+ *
+ * Since: 0.1
+ */
+typedef enum {
+    VMLOAD_LOCK_WAIT_FAIL,
+    VMLOAD_LOCK_WAIT_ALLOW,
+} VmloadLockWait;
+
+/**
+ * vmload_loader_set_lock_wait:
+ * @loader: the loader.
+ * @policy: what to do; default FAIL.
+ *
+ * Sets what happens where the bytes of a section could not all be staged: a
+ * payload that contains a false end, which needs bytes that look like a
+ * footer and a record; in streams without footers (machine types before 2.4)
+ * a record is enough. With ALLOW, sections are read from the stream itself:
+ * vmload_reader_get_staged() is not available.
+ *
+ * Errors: none.
+ * States: configuring. Threads: owner. Blocks: no.
+ * Since: 0.1
+ */
+VMLOAD_EXPORT void vmload_loader_set_lock_wait(VmloadLoader *loader,
+                                               VmloadLockWait policy);
+
+/**
  * vmload_loader_set_timeouts:
  * @loader: the loader.
  * @handshake_ms: milliseconds from the first connection until the main

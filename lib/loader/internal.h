@@ -47,6 +47,7 @@ struct VmloadLoader {
     VmloadPresence vmdesc_presence;
     VmloadUnknown unknown;
     VmloadCommit commit;
+    VmloadLockWait lock_wait;
     uint32_t handshake_ms;
     uint32_t stall_ms;
     bool switchover_ack;

@@ -283,6 +283,12 @@ void vmload_loader_set_commit(VmloadLoader *loader, VmloadCommit commit)
     loader->commit = commit;
 }
 
+void vmload_loader_set_lock_wait(VmloadLoader *loader, VmloadLockWait policy)
+{
+    g_return_if_fail(is_configuring(loader));
+    loader->lock_wait = policy;
+}
+
 void vmload_loader_set_timeouts(VmloadLoader *loader, uint32_t handshake_ms,
                                 uint32_t stall_ms)
 {

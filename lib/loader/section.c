@@ -139,6 +139,18 @@ static bool load_candidate(VmloadLoader *loader, VmloadTarget *target,
     return ok;
 }
 
+/*
+ * May the device read on past what is staged, with the lock? Only devices
+ * that say where they end by what they consume.
+ */
+static bool may_wait(const VmloadLoader *loader, const VmloadTarget *target)
+{
+    return loader->lock_wait == VMLOAD_LOCK_WAIT_ALLOW &&
+           (target->kind == VMLOAD_TARGET_REGISTERED ||
+            (target->kind == VMLOAD_TARGET_HOST &&
+             loader->unknown == VMLOAD_UNKNOWN_FAIL));
+}
+
 /* Stages up to a believed end and calls the device, until one is the end. */
 static bool load_whole_section(VmloadLoader *loader, VmloadTarget *target,
                                VmloadSection *section, VmloadReader *reader,
@@ -156,6 +168,10 @@ static bool load_whole_section(VmloadLoader *loader, VmloadTarget *target,
         }
         cost->staging_ns += vmload_clock_ns() - begin;
         section->payload_length = candidate;
+        if (may_wait(loader, target)) {
+            return vmload_target_load(loader, target, section, reader, cost,
+                                      NULL, error);
+        }
         ok = load_candidate(loader, target, section, reader, candidate,
                             &again, cost, error);
         candidate++;

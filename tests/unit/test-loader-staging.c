@@ -101,7 +101,7 @@ static GByteArray *make_stream(const GByteArray *payload)
 
 /* Loads the stream, @step bytes at a time. */
 static bool load(const GByteArray *stream, uint64_t step, uint32_t flags,
-                 Device *device, GError **error)
+                 VmloadLockWait policy, Device *device, GError **error)
 {
     const VmloadHostOps host = {VMLOAD_HOST_OPS_INIT};
     const VmloadDeviceOps ops = {
@@ -117,6 +117,7 @@ static bool load(const GByteArray *stream, uint64_t step, uint32_t flags,
     assert_non_null(loader);
     assert_true(vmload_loader_add_device(loader, "timer", 0, 2, 2, NULL, &ops,
                                          device, NULL, NULL));
+    vmload_loader_set_lock_wait(loader, policy);
     vmload_loader_set_channel(loader, drip_channel(&drip));
     ok = vmload_loader_run(loader, 0, error);
     vmload_loader_free(loader);
@@ -135,7 +136,8 @@ static void test_all_buffered(void **state)
         GError *error = NULL;
         Device device;
 
-        if (!load(stream, stream->len, 0, &device, &error)) {
+        if (!load(stream, stream->len, 0, VMLOAD_LOCK_WAIT_FAIL,
+                  &device, &error)) {
             fail_msg("%s: %s", cases[i].name, error->message);
         }
         assert_int_equal(device.calls, 1);
@@ -156,7 +158,7 @@ static void test_dripping(void **state)
         GByteArray *stream = make_stream(payload);
         GError *error = NULL;
         Device device;
-        bool ok = load(stream, 1, 0, &device, &error);
+        bool ok = load(stream, 1, 0, VMLOAD_LOCK_WAIT_FAIL, &device, &error);
 
         assert_int_equal(ok, cases[i].false_ends == 0);
         assert_int_equal(device.calls, 1);
@@ -182,10 +184,33 @@ static void test_restartable(void **state)
         GError *error = NULL;
         Device device;
 
-        if (!load(stream, 1, VMLOAD_DEVICE_RESTARTABLE, &device, &error)) {
+        if (!load(stream, 1, VMLOAD_DEVICE_RESTARTABLE, VMLOAD_LOCK_WAIT_FAIL,
+                  &device, &error)) {
             fail_msg("%s: %s", cases[i].name, error->message);
         }
         assert_int_equal(device.calls, 1 + cases[i].false_ends);
+        assert_memory_equal(device.loaded, payload->data, PAYLOAD_SIZE);
+        g_byte_array_unref(stream);
+        g_byte_array_unref(payload);
+    }
+}
+
+/* Byte by byte, allowed to wait under the lock: loads right, first time. */
+static void test_allowed(void **state)
+{
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < G_N_ELEMENTS(cases); i++) {
+        GByteArray *payload = make_payload(&cases[i]);
+        GByteArray *stream = make_stream(payload);
+        GError *error = NULL;
+        Device device;
+
+        if (!load(stream, 1, 0, VMLOAD_LOCK_WAIT_ALLOW, &device, &error)) {
+            fail_msg("%s: %s", cases[i].name, error->message);
+        }
+        assert_int_equal(device.calls, 1);
         assert_memory_equal(device.loaded, payload->data, PAYLOAD_SIZE);
         g_byte_array_unref(stream);
         g_byte_array_unref(payload);
@@ -198,6 +223,7 @@ int main(void)
         cmocka_unit_test(test_all_buffered),
         cmocka_unit_test(test_dripping),
         cmocka_unit_test(test_restartable),
+        cmocka_unit_test(test_allowed),
     };
 
     return cmocka_run_group_tests_name("loader-staging", tests, NULL, NULL);
