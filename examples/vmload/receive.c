@@ -159,7 +159,8 @@ static bool receive_open(Receive *receive, VmloadLoader *loader,
     }
     addresses = vmload_listener_get_addresses(listener);
     for (address = addresses; *address != NULL; address++) {
-        if (!g_str_has_prefix(*address, "file:")) {
+        if (!receive->options.quiet &&
+            !g_str_has_prefix(*address, "file:")) {
             fprintf(stderr, "listening on %s\n", *address);
         }
     }
