@@ -3,6 +3,9 @@
 
 #include "error.h"
 
+/* 32 GiB of map, for 2^38 pages: more is a lie, not a guest. */
+#define CLAIM_MAX_WORDS ((uint64_t)1 << 32)
+
 struct VmloadClaim {
     uint32_t page_bits;
     uint64_t n_pages;
@@ -16,10 +19,11 @@ VmloadClaim *vmload_claim_new(uint64_t length, uint32_t page_bits,
     uint64_t n_pages =
         (length >> page_bits) + ((length & page_mask) != 0 ? 1 : 0);
     uint64_t n_words = n_pages / 64 + (n_pages % 64 != 0 ? 1 : 0);
-    VmloadClaim *claim;
+    VmloadClaim *claim = NULL;
 
-    /* At most 2^56 words of 8 bytes: the sum cannot overflow. */
-    claim = g_try_malloc0(sizeof(*claim) + n_words * sizeof(uint64_t));
+    if (n_words <= CLAIM_MAX_WORDS) {
+        claim = g_try_malloc0(sizeof(*claim) + n_words * sizeof(uint64_t));
+    }
     if (claim == NULL) {
         vmload_fail(error, VMLOAD_ERROR_LIMIT,
                     "no memory to note %" G_GUINT64_FORMAT " pages", n_pages);

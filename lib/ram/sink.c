@@ -70,10 +70,6 @@ bool vmload_sink_zero(VmloadRamSink *sink, uint64_t offset, uint64_t length,
 bool vmload_sink_read(VmloadRamSink *sink, uint64_t offset, uint8_t *data,
                       uint64_t length, GError **error)
 {
-    if (sink->host != NULL) {
-        memcpy(data, sink->host + offset, length);
-        return true;
-    }
     if (sink->discards) {
         memset(data, 0, length);
         return true;

@@ -48,7 +48,10 @@ bool vmload_sink_write(VmloadRamSink *sink, uint64_t offset,
 /* *@stored: whether anything had to be written. */
 bool vmload_sink_zero(VmloadRamSink *sink, uint64_t offset, uint64_t length,
                       bool *stored, GError **error);
-/* UNSUPPORTED if the sink cannot give back what it got. */
+/*
+ * Not for sinks with memory: it is there to be looked at. UNSUPPORTED if the
+ * sink cannot give back what it got.
+ */
 bool vmload_sink_read(VmloadRamSink *sink, uint64_t offset, uint8_t *data,
                       uint64_t length, GError **error);
 bool vmload_sink_resize(VmloadRamSink *sink, uint64_t length, GError **error);

@@ -508,6 +508,75 @@ static void test_compressed(void **state)
 }
 #endif
 
+/* What other threads may look at while pages come. */
+typedef struct {
+    VmloadRam *ram;
+    gint stop; /* atomic */
+} Watch;
+
+static gpointer watch(gpointer opaque)
+{
+    Watch *w = opaque;
+    uint64_t seen = 0;
+
+    while (!g_atomic_int_get(&w->stop)) {
+        VmloadRamCounters counters;
+        VmloadRamBlock *block;
+        uint64_t i;
+
+        vmload_ram_get_counters(w->ram, &counters);
+        seen += counters.pages_normal;
+        for (i = 0; (block = vmload_ram_get_block(w->ram, i)) != NULL; i++) {
+            seen += vmload_ram_block_get_length(block);
+            seen += vmload_ram_block_test_received(block, 7 * P);
+            seen += strlen(vmload_ram_block_get_idstr(block));
+        }
+    }
+    return GSIZE_TO_POINTER(seen > 0);
+}
+
+static VmloadRamBlock *watched_block(void *opaque, const char *idstr,
+                                     uint64_t used_length, GError **error)
+{
+    (void)opaque;
+    return vmload_ram_block_new(idstr, used_length - P, used_length,
+                                vmload_ram_sink_new_digest(), error);
+}
+
+static void test_watched(void **state)
+{
+    const VmloadRamEnv env = {.announced = watched_block};
+    Watch w = {.ram = vmload_ram_new(&env)};
+    GByteArray *out = sw_new();
+    GError *error = NULL;
+    GThread *thread;
+    char name[2] = "a";
+    uint64_t i;
+
+    (void)state;
+    sw_ram_mem_size(out, 20 * 8 * P);
+    for (i = 0; i < 20; i++, name[0]++) {
+        sw_ram_block(out, name, 8 * P);
+    }
+    for (i = 0, name[0] = 'a'; i < 20; i++, name[0]++) {
+        fixture_page(out, name, 7, 3);
+        sw_ram_zero(out, NULL, 0, 0);
+    }
+    sw_ram_eos(out);
+    thread = g_thread_new("watch", watch, &w);
+    for (i = 0; i < 20; i++) {
+        VmloadReader *reader = vmload_reader_new_memory(out->data, out->len, 0);
+
+        assert_true(vmload_ram_load(w.ram, reader, &error));
+        vmload_reader_free(reader);
+    }
+    assert_true(vmload_ram_finish(w.ram, &error));
+    g_atomic_int_set(&w.stop, 1);
+    g_thread_join(thread);
+    g_byte_array_unref(out);
+    vmload_ram_free(w.ram);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -521,6 +590,7 @@ int main(void)
         cmocka_unit_test(test_cut_everywhere),
         cmocka_unit_test(test_page_sizes),
         cmocka_unit_test(test_page_bits_range),
+        cmocka_unit_test(test_watched),
 #ifdef VMLOAD_HAVE_ZLIB
         cmocka_unit_test(test_compressed),
 #endif
