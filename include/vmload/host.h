@@ -219,6 +219,10 @@ typedef struct {
  *     thread of its choice and calls vmload_loader_finished(), within this
  *     callback or later; only then the peer is told. Called once for each
  *     load that was started. No lock. Optional: finished at once.
+ * @stalled: the peer has sent nothing on @channel for @silent_ms
+ *     milliseconds, the limit of vmload_loader_set_timeouts() or a multiple
+ *     of it. True: wait as long again; false: the load fails with
+ *     VMLOAD_ERROR_TIMEOUT. No lock. Optional: false.
  *
  * A host. @opaque is what vmload_loader_new() got. All callbacks but @lock,
  * @unlock, @lock_is_held, @thread_enter and @thread_leave run on the thread
@@ -256,6 +260,7 @@ typedef struct {
     void (*state_changed)(void *opaque, VmloadState from, VmloadState to);
     void (*finish)(void *opaque, VmloadLoader *loader,
                    const VmloadOutcome *outcome);
+    bool (*stalled)(void *opaque, const char *channel, uint64_t silent_ms);
 } VmloadHostOps;
 
 /** Initialiser for VmloadHostOps; members follow by name. Since: 0.1 */

@@ -258,7 +258,8 @@ VMLOAD_EXPORT void vmload_loader_set_lock_wait(VmloadLoader *loader,
  * @stall_ms: milliseconds without a byte from the peer, once the load is
  *     active; 0: no bound (default).
  *
- * Sets deadlines, so that a silent peer ends the load.
+ * Sets deadlines, so that a silent peer is noticed: the host's `stalled` is
+ * asked, and without it the load ends.
  *
  * Errors: none here; the load fails with VMLOAD_ERROR_TIMEOUT.
  * States: configuring. Threads: owner. Blocks: no.

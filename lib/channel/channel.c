@@ -291,6 +291,11 @@ static bool channel_wait(VmloadChannel *channel, VmloadDirection direction,
     if (*deadline >= 0 && g_get_monotonic_time() >= *deadline &&
         (wait->cancel == NULL || !vmload_cancel_is_set(wait->cancel)) &&
         !channel_is_shut(channel, direction)) {
+        *deadline = -1;
+        if (wait->stalled != NULL &&
+            wait->stalled(wait->opaque, channel->name)) {
+            return true;
+        }
         return vmload_fail(error, VMLOAD_ERROR_TIMEOUT,
                            "channel %s: expected to %s within %"
                            G_GINT64_FORMAT " ms, found no progress",

@@ -17,12 +17,15 @@
  * @cancel: ends the wait with VMLOAD_ERROR_CANCELLED.
  * @timeout_us: microseconds without a byte before VMLOAD_ERROR_TIMEOUT; 0:
  *     no bound.
+ * @stalled: asked when @timeout_us have passed; true: wait as long again.
+ *     NULL: false.
  * @begin, @end: called around each real wait (not around a read that has its
  *     bytes at once), for the accounting of the big lock.
  */
 typedef struct {
     VmloadCancel *cancel;
     int64_t timeout_us;
+    bool (*stalled)(void *opaque, const char *channel);
     void (*begin)(void *opaque);
     void (*end)(void *opaque);
     void *opaque;

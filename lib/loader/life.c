@@ -32,8 +32,24 @@ static void wait_end(void *opaque)
     vmload_guard_count_io_wait(&loader->guard, waited);
 }
 
+/* The watchdog's limit has passed: the host decides whether to go on. */
+static bool wait_stalled(void *opaque, const char *channel)
+{
+    VmloadLoader *loader = opaque;
+    uint64_t last = __atomic_load_n(&loader->counters.last_byte_ns,
+                                    __ATOMIC_RELAXED);
+
+    if (last == 0) {
+        last = loader->wait_begin_ns;
+    }
+    return loader->ops.stalled != NULL &&
+           loader->ops.stalled(loader->opaque, channel,
+                               (vmload_clock_ns() - last) / 1000000);
+}
+
 static void init_wait(VmloadLoader *loader)
 {
+    loader->wait.stalled = wait_stalled;
     loader->wait.cancel = loader->cancel;
     loader->wait.begin = wait_begin;
     loader->wait.end = wait_end;

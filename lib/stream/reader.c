@@ -162,6 +162,7 @@ static bool reader_receive(VmloadReader *reader, const struct iovec *iov,
     if (settle_us > 0 &&
         (wait.timeout_us == 0 || settle_us < wait.timeout_us)) {
         wait.timeout_us = settle_us;
+        wait.stalled = NULL;
     } else {
         settle_us = 0;
     }
