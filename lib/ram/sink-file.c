@@ -65,11 +65,15 @@ static bool file_write(VmloadRamSink *sink, uint64_t offset,
         !file_flush(own, error)) {
         return false;
     }
+    if (length > FILE_GATHER) {
+        return file_pwrite(own, offset, data, length, error);
+    }
     if (own->gather == NULL) {
         own->gather = g_try_malloc(FILE_GATHER);
     }
-    if (own->gather == NULL || length > FILE_GATHER) {
-        return file_pwrite(own, offset, data, length, error);
+    if (own->gather == NULL) {
+        return vmload_fail(error, VMLOAD_ERROR_LIMIT,
+                           "no memory to gather pages for '%s'", own->path);
     }
     if (own->n == 0) {
         own->start = offset;
