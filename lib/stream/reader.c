@@ -349,65 +349,56 @@ bool vmload_reader_peek(VmloadReader *reader, uint64_t length,
     return true;
 }
 
-bool vmload_reader_get_u8(VmloadReader *reader, uint8_t *value, GError **error)
+/* Takes exactly @length bytes, at most the buffer's size, or none. */
+static bool reader_take(VmloadReader *reader, void *value, uint64_t length,
+                        GError **error)
 {
-    const uint8_t *data;
+    const uint8_t *data = reader_need(reader, length, error);
 
-    g_return_val_if_fail(reader != NULL && value != NULL, false);
-    data = reader_need(reader, 1, error);
     if (data == NULL) {
         return false;
     }
-    *value = data[0];
-    reader->head += 1;
+    memcpy(value, data, length);
+    reader->head += length;
     return true;
+}
+
+bool vmload_reader_get_u8(VmloadReader *reader, uint8_t *value, GError **error)
+{
+    g_return_val_if_fail(reader != NULL && value != NULL, false);
+    return reader_take(reader, value, sizeof(*value), error);
 }
 
 bool vmload_reader_get_be16(VmloadReader *reader, uint16_t *value,
                             GError **error)
 {
-    const uint8_t *data;
-
     g_return_val_if_fail(reader != NULL && value != NULL, false);
-    data = reader_need(reader, sizeof(*value), error);
-    if (data == NULL) {
+    if (!reader_take(reader, value, sizeof(*value), error)) {
         return false;
     }
-    memcpy(value, data, sizeof(*value));
     *value = GUINT16_FROM_BE(*value);
-    reader->head += sizeof(*value);
     return true;
 }
 
 bool vmload_reader_get_be32(VmloadReader *reader, uint32_t *value,
                             GError **error)
 {
-    const uint8_t *data;
-
     g_return_val_if_fail(reader != NULL && value != NULL, false);
-    data = reader_need(reader, sizeof(*value), error);
-    if (data == NULL) {
+    if (!reader_take(reader, value, sizeof(*value), error)) {
         return false;
     }
-    memcpy(value, data, sizeof(*value));
     *value = GUINT32_FROM_BE(*value);
-    reader->head += sizeof(*value);
     return true;
 }
 
 bool vmload_reader_get_be64(VmloadReader *reader, uint64_t *value,
                             GError **error)
 {
-    const uint8_t *data;
-
     g_return_val_if_fail(reader != NULL && value != NULL, false);
-    data = reader_need(reader, sizeof(*value), error);
-    if (data == NULL) {
+    if (!reader_take(reader, value, sizeof(*value), error)) {
         return false;
     }
-    memcpy(value, data, sizeof(*value));
     *value = GUINT64_FROM_BE(*value);
-    reader->head += sizeof(*value);
     return true;
 }
 
