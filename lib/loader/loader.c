@@ -99,9 +99,20 @@ static void ram_unlock(void *opaque)
     vmload_guard_unlock(&loader->guard, &loader->ram_hold);
 }
 
+static bool ram_check(void *opaque, GError **error)
+{
+    return vmload_cancel_check(((VmloadLoader *)opaque)->cancel, error);
+}
+
 static void loader_set_defaults(VmloadLoader *loader)
 {
-    const VmloadRamEnv env = {ram_announced, ram_lock, ram_unlock, loader};
+    const VmloadRamEnv env = {
+        .announced = ram_announced,
+        .lock = ram_lock,
+        .unlock = ram_unlock,
+        .opaque = loader,
+        .check = ram_check,
+    };
 
     vmload_guard_init(&loader->guard, &loader->ops, loader->opaque);
     g_mutex_init(&loader->mutex);

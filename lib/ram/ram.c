@@ -106,7 +106,7 @@ bool vmload_ram_finish(VmloadRam *ram, GError **error)
     uint64_t i;
 
     for (i = 0; (block = vmload_ram_get_block(ram, i)) != NULL; i++) {
-        if (!vmload_sink_finish(block->sink, error)) {
+        if (!vmload_sink_finish(block->sink, &ram->env, error)) {
             g_prefix_error(error, "RAM block '%s': ", block->idstr);
             return false;
         }

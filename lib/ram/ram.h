@@ -17,6 +17,8 @@ typedef struct VmloadRam VmloadRam;
  * @announced: makes a block that nobody registered; NULL: unknown blocks
  *     fail.
  * @lock, @unlock: the big lock around a block's resize callback.
+ * @check: false with the error set if the load is cancelled; asked where much
+ *     is to be computed. May be NULL, as all members may.
  */
 typedef struct {
     VmloadRamBlock *(*announced)(void *opaque, const char *idstr,
@@ -24,6 +26,7 @@ typedef struct {
     void (*lock)(void *opaque);
     void (*unlock)(void *opaque);
     void *opaque;
+    bool (*check)(void *opaque, GError **error);
 } VmloadRamEnv;
 
 /* Counters, written by loader threads, read by any with atomic loads. */

@@ -167,6 +167,12 @@ static bool file_idle(VmloadRamSink *sink, GError **error)
     return ok;
 }
 
+static bool file_finish(VmloadRamSink *sink,
+                        const VmloadRamEnv *env G_GNUC_UNUSED, GError **error)
+{
+    return file_idle(sink, error);
+}
+
 static void file_free(VmloadRamSink *sink)
 {
     FileSink *own = (FileSink *)sink;
@@ -183,7 +189,7 @@ static const VmloadSinkClass file_class = {
     .read = file_read,
     .resize = file_resize,
     .idle = file_idle,
-    .finish = file_idle,
+    .finish = file_finish,
     .free = file_free,
 };
 

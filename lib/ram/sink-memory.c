@@ -109,22 +109,28 @@ int32_t vmload_sink_memfd_get_fd(const VmloadRamSink *sink)
     return sink->class == &memfd_class ? ((const MappedSink *)sink)->fd : -1;
 }
 
-static bool digest_finish(VmloadRamSink *sink, GError **error G_GNUC_UNUSED)
+static bool digest_finish(VmloadRamSink *sink, const VmloadRamEnv *env,
+                          GError **error)
 {
-    /* A piece fits in the second-level cache and in any gssize. */
+    /* A few milliseconds: a cancel is not to wait for longer. */
     const uint64_t piece = 1024 * 1024;
     MappedSink *own = (MappedSink *)sink;
     GChecksum *checksum = g_checksum_new(G_CHECKSUM_SHA256);
+    bool ok = true;
     uint64_t done;
 
-    for (done = 0; done < own->length; done += piece) {
+    for (done = 0; ok && done < own->length; done += piece) {
+        ok = env->check == NULL || env->check(env->opaque, error);
         g_checksum_update(checksum, own->base.host + done,
                           (gssize)MIN(piece, own->length - done));
     }
-    __atomic_store_n(&own->digest, g_strdup(g_checksum_get_string(checksum)),
-                     __ATOMIC_RELEASE);
+    if (ok) {
+        __atomic_store_n(&own->digest,
+                         g_strdup(g_checksum_get_string(checksum)),
+                         __ATOMIC_RELEASE);
+    }
     g_checksum_free(checksum);
-    return true;
+    return ok;
 }
 
 static const VmloadSinkClass digest_class = {

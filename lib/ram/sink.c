@@ -93,13 +93,15 @@ bool vmload_sink_idle(VmloadRamSink *sink, GError **error)
     return sink->class->idle == NULL || sink->class->idle(sink, error);
 }
 
-bool vmload_sink_finish(VmloadRamSink *sink, GError **error)
+bool vmload_sink_finish(VmloadRamSink *sink, const VmloadRamEnv *env,
+                        GError **error)
 {
     if (sink->finished) {
         return true;
     }
     sink->finished = true;
-    return sink->class->finish == NULL || sink->class->finish(sink, error);
+    return sink->class->finish == NULL ||
+           sink->class->finish(sink, env, error);
 }
 
 void vmload_ram_sink_free(VmloadRamSink *sink)
@@ -179,7 +181,8 @@ static bool ops_resize(VmloadRamSink *sink, uint64_t length, GError **error)
            vmload_ram_callback_failed(error, local, "the sink's resize");
 }
 
-static bool ops_finish(VmloadRamSink *sink, GError **error)
+static bool ops_finish(VmloadRamSink *sink,
+                       const VmloadRamEnv *env G_GNUC_UNUSED, GError **error)
 {
     OpsSink *own = (OpsSink *)sink;
     GError *local = NULL;

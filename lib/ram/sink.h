@@ -6,7 +6,7 @@
 #ifndef VMLOAD_RAM_SINK_H
 #define VMLOAD_RAM_SINK_H
 
-#include <vmload/ram.h>
+#include "ram/ram.h"
 
 /* All members may be NULL: nothing to do, and it succeeds. */
 typedef struct {
@@ -23,7 +23,8 @@ typedef struct {
     bool (*resize)(VmloadRamSink *sink, uint64_t length, GError **error);
     /* The stream turns to another block: give back what waiting costs. */
     bool (*idle)(VmloadRamSink *sink, GError **error);
-    bool (*finish)(VmloadRamSink *sink, GError **error);
+    bool (*finish)(VmloadRamSink *sink, const VmloadRamEnv *env,
+                   GError **error);
     void (*free)(VmloadRamSink *sink);
 } VmloadSinkClass;
 
@@ -57,7 +58,8 @@ bool vmload_sink_read(VmloadRamSink *sink, uint64_t offset, uint8_t *data,
 bool vmload_sink_resize(VmloadRamSink *sink, uint64_t length, GError **error);
 bool vmload_sink_idle(VmloadRamSink *sink, GError **error);
 /* Does nothing the second time. */
-bool vmload_sink_finish(VmloadRamSink *sink, GError **error);
+bool vmload_sink_finish(VmloadRamSink *sink, const VmloadRamEnv *env,
+                        GError **error);
 
 /* Is every byte zero? */
 bool vmload_bytes_are_zero(const uint8_t *data, uint64_t length);

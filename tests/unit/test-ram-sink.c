@@ -278,6 +278,36 @@ static void test_digest_resized(void **state)
     vmload_ram_free(ram);
 }
 
+static bool check_third(void *opaque, GError **error)
+{
+    int *calls = opaque;
+
+    *calls += 1;
+    if (*calls < 3) {
+        return true;
+    }
+    g_set_error(error, VMLOAD_ERROR, VMLOAD_ERROR_CANCELLED, "cancelled");
+    return false;
+}
+
+/* To hash is long; a cancel ends it. */
+static void test_digest_cancelled(void **state)
+{
+    int calls = 0;
+    const VmloadRamEnv env = {.check = check_third, .opaque = &calls};
+    VmloadRamSink *sink = vmload_ram_sink_new_digest();
+    VmloadRam *ram = vmload_ram_new(&env);
+    GError *error = NULL;
+
+    (void)state;
+    fixture_add(ram, "r", 16u << 20, 16u << 20, sink, 0);
+    assert_false(vmload_ram_finish(ram, &error));
+    assert_unit_error(&error, VMLOAD_ERROR_CANCELLED, "'r'");
+    assert_int_equal(calls, 3);
+    assert_null(vmload_ram_sink_get_digest(sink));
+    vmload_ram_free(ram);
+}
+
 static void test_null(void **state)
 {
     GError *error = NULL;
@@ -520,6 +550,7 @@ int main(void)
         cmocka_unit_test(test_files_resized),
         cmocka_unit_test(test_digest),
         cmocka_unit_test(test_digest_resized),
+        cmocka_unit_test(test_digest_cancelled),
         cmocka_unit_test(test_null),
         cmocka_unit_test(test_own),
         cmocka_unit_test(test_own_fails),
