@@ -10,7 +10,7 @@
 
 #include <vmload/vmstate.h>
 
-/* Subsections one description can have; vmload_state_desc_check() sees to it. */
+/* Subsections of one description; vmload_state_desc_check() sees to it. */
 #define VMLOAD_STATE_SUBSECTIONS 256
 
 /* Null markers (vmstate format, section 3). */
