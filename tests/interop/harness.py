@@ -470,7 +470,8 @@ class Receiver:
 
     serial = 0
 
-    def __init__(self, folder, uri, *options, pass_fds=(), quiet=True):
+    def __init__(self, folder, uri, *options, pass_fds=(), visible=False):
+        """VISIBLE: its output goes where ours goes; else it is quiet."""
         Receiver.serial += 1
         base = os.path.join(folder, "vmload%d" % Receiver.serial)
         self.ram_dir = base + ".ram"
@@ -482,13 +483,14 @@ class Receiver:
         command = [vmload_binary(), "receive", "--ram-dir", self.ram_dir,
                    "--devices", self.devices_path,
                    "--stats", self.stats_path]
-        if quiet:
+        if not visible:
             command.append("--quiet")
         command += [*options, uri]
         with open(self.stderr_path, "wb") as stderr:
-            self.child = spawn(command, stdin=subprocess.DEVNULL,
-                               stdout=subprocess.DEVNULL, stderr=stderr,
-                               pass_fds=pass_fds)
+            self.child = spawn(
+                command, stdin=subprocess.DEVNULL,
+                stdout=None if visible else subprocess.DEVNULL,
+                stderr=None if visible else stderr, pass_fds=pass_fds)
         if uri.startswith(("unix:", "tcp:")):
             self.wait_listening()
 
@@ -640,9 +642,10 @@ class Skip(Exception):
     """This test can not run here."""
 
 
-def main(namespace):
+def main(namespace, qemu=True):
     """Run every test_*(folder) of a module, or those named as arguments."""
-    require_qemu()
+    if qemu:
+        require_qemu()
     tests = {name: value for name, value in namespace.items()
              if name.startswith("test_")}
     failed = 0

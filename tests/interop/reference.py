@@ -41,10 +41,8 @@ def apply_xbzrle(page, data):
 class Reader:
     """Rebuilds blocks (name -> bytearray) and counts pages by kind."""
 
-    def __init__(self, data, addresses=False):
-        """ADDRESSES: x-ignore-shared was on, entries carry one."""
+    def __init__(self, data):
         self.data = data
-        self.addresses = addresses
         self.blocks = {}
         self.counts = collections.Counter()
         self.name = None
@@ -52,6 +50,8 @@ class Reader:
         if at < 0:
             raise StreamError("no RAM section")
         self.at = at + 12
+        # With this capability every entry of the block list has an address.
+        self.addresses = b"x-ignore-shared" in data[:at]
         self.end = None
         while self.section():
             pass
@@ -125,7 +125,7 @@ class Reader:
         self.counts[NAMES[kind]] += 1
 
 
-def read(path, addresses=False):
+def read(path):
     """Rebuild the memory in the stream at PATH."""
     with open(path, "rb") as stream:
-        return Reader(stream.read(), addresses)
+        return Reader(stream.read())
