@@ -160,7 +160,8 @@ static bool receive_open(Receive *receive, VmloadLoader *loader,
     addresses = vmload_listener_get_addresses(listener);
     for (address = addresses; *address != NULL; address++) {
         if (!receive->options.quiet &&
-            !g_str_has_prefix(*address, "file:")) {
+            !g_str_has_prefix(*address, "file:") &&
+            !g_str_has_prefix(*address, "fd:")) {
             fprintf(stderr, "listening on %s\n", *address);
         }
     }
