@@ -5,6 +5,9 @@
 #include <string.h>
 #include <unistd.h>
 
+/* How long a connection may say nothing at its beginning. */
+#define HANDSHAKE_MS 30000u
+
 typedef struct {
     char *ram_dir;
     char *devices;
@@ -120,6 +123,7 @@ static VmloadLoader *receive_loader(Receive *receive, GError **error)
     };
     const Options *options = &receive->options;
     VmloadLoader *loader = vmload_loader_new(&ops, receive, NULL, error);
+    uint32_t stall_ms;
 
     if (loader == NULL) {
         return NULL;
@@ -128,8 +132,11 @@ static VmloadLoader *receive_loader(Receive *receive, GError **error)
     vmload_loader_set_presence(loader, VMLOAD_PRESENCE_AUTO,
                                VMLOAD_PRESENCE_AUTO, VMLOAD_PRESENCE_AUTO);
     vmload_loader_set_unknown_sections(loader, VMLOAD_UNKNOWN_KEEP);
-    vmload_loader_set_timeouts(loader, 30000,
-                               (uint32_t)(options->stall_timeout * 1000.0));
+    /* A peer that connects and says nothing stalls as well. */
+    stall_ms = (uint32_t)(options->stall_timeout * 1000.0);
+    vmload_loader_set_timeouts(
+        loader, stall_ms != 0 ? MIN(stall_ms, HANDSHAKE_MS) : HANDSHAKE_MS,
+        stall_ms);
     if (options->commit != NULL && strcmp(options->commit, "atomic") == 0) {
         vmload_loader_set_commit(loader, VMLOAD_COMMIT_ATOMIC);
     }

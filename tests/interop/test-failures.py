@@ -407,10 +407,24 @@ def test_old_version(folder):
 
 
 def test_short_greeting(folder):
-    for length in (0, 1, 3, 4, 7, 8, 12):
+    for length in (1, 3, 4, 7, 8, 12):
         os.mkdir(os.path.join(folder, str(length)))
         peer_sends(os.path.join(folder, str(length)),
                    b"QEVM\0\0\0\3\7\0\0\0"[:length])
+
+
+def test_port_scan_first(folder):
+    """Connections that come and go without a word do no harm."""
+    uri = "unix:%s/socket" % folder
+    with source(folder, True, bandwidth=0) as qemu:
+        receiver = Receiver(folder, uri)
+        for _ in range(3):
+            connect(folder).close()
+        silent = connect(folder)
+        qemu.migrate(uri)
+        qemu.wait_migration()
+        check_loaded(receiver.finish(), qemu, pattern=True)
+        silent.close()
 
 
 def test_tls_greeting(folder):
