@@ -55,7 +55,10 @@ bool vmload_command_read(VmloadReader *reader, uint64_t offset,
     }
     name = vmload_command_name(number);
     if (name == NULL) {
-        return vmload_reader_error(reader, error, VMLOAD_ERROR_MALFORMED,
+        /* A later source may have more commands; 0 is none of anybody. */
+        return vmload_reader_error(reader, error,
+                                   number == 0 ? VMLOAD_ERROR_MALFORMED
+                                               : VMLOAD_ERROR_UNSUPPORTED,
                                    "expected a command 1 to %u, found %u",
                                    (unsigned)G_N_ELEMENTS(command_table) - 1,
                                    (unsigned)number);

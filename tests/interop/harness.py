@@ -1,4 +1,5 @@
 """What the interop tests share: QEMU as source, vmload as destination.
+# SPDX-License-Identifier: BSD-3-Clause
 
 Python 3.9 and its standard library only. Linux only (pdeathsig, /proc/net).
 

@@ -381,10 +381,30 @@ def check_citations(root, findings):
     findings.require(count, 'citation of the format')
 
 
+# --- the table of errors --------------------------------------------------
+
+def check_errors(root, findings):
+    """docs/errors.md has the rows of tests/fault/bad-input-table.h."""
+    table = root / 'tests' / 'fault' / 'bad-input-table.h'
+    page = root / 'docs' / 'errors.md'
+    tested = re.findall(r'ROW\("([^"]+)",\s+\w+,\s+(\w+),\s+"([^"]*)"',
+                        table.read_text())
+    written = re.findall(r'^\| ([^|]+) \| ([A-Z]+) \| `([^`]*)` \|$',
+                         page.read_text(), re.M)
+    findings.require(tested, 'row of the table of errors')
+    for row in tested:
+        if row not in written:
+            findings.add(page, 1, f'no row for the test {row}')
+    for row in written:
+        if row not in tested:
+            findings.add(page, 1, f'no test for the row {row}')
+
+
 def main():
     checks = {'symbols': check_symbols, 'calls': check_calls,
               'sizes': check_sizes, 'comments': check_comments,
-              'citations': check_citations, 'tree': check_tree, 'links': check_links}
+              'citations': check_citations, 'errors': check_errors,
+              'tree': check_tree, 'links': check_links}
     if len(sys.argv) < 3 or sys.argv[1] not in checks:
         print(__doc__, 'Checks:', ' '.join(checks), file=sys.stderr)
         return 2

@@ -13,8 +13,8 @@ typedef struct {
     uint64_t given;
 } Drip;
 
-static inline int64_t drip_readv(void *opaque, const struct iovec *iov, uint32_t n,
-                          GError **error)
+static inline int64_t drip_readv(void *opaque, const struct iovec *iov,
+                                 uint32_t n, GError **error)
 {
     Drip *drip = opaque;
     uint64_t give = MIN(drip->step, drip->length - drip->given);
