@@ -132,7 +132,7 @@ static bool known_run_state(const char *name)
     return false;
 }
 
-/* Stream format, section 10.1. */
+/* The payload is given in stream format, section 11. */
 static void check_globalstate(Check *check, uint64_t offset,
                               const uint8_t *data, uint64_t length)
 {

@@ -178,24 +178,19 @@ static bool receive_open(Receive *receive, VmloadLoader *loader,
     return true;
 }
 
-static bool receive_run(Receive *receive, VmloadLoader *loader,
+static void receive_run(Receive *receive, VmloadLoader *loader,
                         GError **error)
 {
     CliProgress *progress = NULL;
-    bool bar = isatty(STDERR_FILENO) == 1;
-    bool ok;
 
-    handle_signals(loader);
-    ok = vmload_loader_start(loader, error);
-    if (ok) {
-        if (!receive->options.quiet || receive->options.progress) {
-            progress = cli_progress_new(loader, bar);
-        }
-        ok = vmload_loader_wait(loader, error);
-        cli_progress_free(progress);
+    if (!vmload_loader_start(loader, error)) {
+        return;
     }
-    handle_signals(NULL);
-    return ok;
+    if (!receive->options.quiet) {
+        progress = cli_progress_new(loader, isatty(STDERR_FILENO) == 1);
+    }
+    (void)vmload_loader_wait(loader, error);
+    cli_progress_free(progress);
 }
 
 static bool write_devices(const Receive *receive, GError **error)
@@ -259,6 +254,8 @@ static int receive_main(Receive *receive, const char *uri)
         return cli_fail(error);
     }
     loader = receive_loader(receive, &error);
+    /* Before anybody is told that we listen. */
+    handle_signals(loader);
     if (loader == NULL || !receive_open(receive, loader, uri, &error)) {
         /* An address that nobody can listen on is a matter of the user's. */
         bool usage = loader != NULL && !g_error_matches(error, VMLOAD_ERROR,
@@ -270,6 +267,7 @@ static int receive_main(Receive *receive, const char *uri)
         receive_run(receive, loader, &error);
         code = receive_report(receive, loader, error);
     }
+    handle_signals(NULL);
     vmload_loader_free(loader);
     cli_exec_finish(receive->child);
     return code;

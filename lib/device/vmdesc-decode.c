@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A device's bytes to a typed tree, by the description alone (device state
- * encoding, section 6.1). Every step is bounded by the bytes that are there
+ * A device's bytes to a typed tree, by the description alone (vmstate
+ * format, section 6.1). Every step is bounded by the bytes that are there
  * and by the memory that a tree may take.
  */
 #include "node.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * From JSON to the tree of vmdesc.h (device state encoding, section 6). All
+ * From JSON to the tree of vmdesc.h (vmstate format, section 6). All
  * that can be judged without the device's bytes is judged here. What a real
  * source may describe wrongly (a compressed array whose elements differ)
  * is left to the decoder, so that it costs one device and not all.

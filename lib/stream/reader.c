@@ -470,7 +470,8 @@ static bool reader_enlarge(VmloadReader *reader, uint64_t max, GError **error)
     if (capacity == reader->capacity) {
         return vmload_reader_error(
             reader, error, VMLOAD_ERROR_LIMIT,
-            "expected the section's end within %" G_GUINT64_FORMAT " bytes",
+            "expected the section's end within %" G_GUINT64_FORMAT
+            " bytes, by the limit section_bytes",
             max);
     }
     buffer = g_try_realloc(reader->buffer, capacity);
@@ -498,7 +499,8 @@ bool vmload_reader_grow(VmloadReader *reader, uint64_t max, int64_t settle_us,
     if (reader->tail - reader->head >= max) {
         return vmload_reader_error(
             reader, error, VMLOAD_ERROR_LIMIT,
-            "expected the section's end within %" G_GUINT64_FORMAT " bytes",
+            "expected the section's end within %" G_GUINT64_FORMAT
+            " bytes, by the limit section_bytes",
             max);
     }
     if (reader->tail == reader->capacity) {

@@ -217,7 +217,8 @@ static bool too_far(VmloadReader *reader, uint64_t max, GError **error)
 {
     return vmload_reader_error(
         reader, error, VMLOAD_ERROR_LIMIT,
-        "expected the section's end within %" G_GUINT64_FORMAT " bytes", max);
+        "expected the section's end within %" G_GUINT64_FORMAT
+        " bytes, by the limit section_bytes", max);
 }
 
 /* Is the undecided place the last thing in the window: footer and EOF? */
