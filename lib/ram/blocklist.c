@@ -16,7 +16,6 @@
 typedef struct {
     char idstr[VMLOAD_STR8_SIZE];
     uint64_t length;
-    VmloadRamBlock *block;
 } ListEntry;
 
 /* The host's page size or the target's, whichever is larger. */
@@ -60,13 +59,10 @@ static bool list_read_head(VmloadRam *ram, VmloadReader *reader,
     return true;
 }
 
-/* Asks the host for a block that nobody registered. */
-static bool list_announce(VmloadRam *ram, VmloadReader *reader,
-                          ListEntry *entry, GError **error)
+/* May the stream make one more block? */
+static bool list_may_announce(VmloadRam *ram, VmloadReader *reader,
+                              const ListEntry *entry, GError **error)
 {
-    GError *local = NULL;
-    VmloadRamBlock *block;
-
     if (ram->env.announced == NULL) {
         return vmload_reader_error(reader, error, VMLOAD_ERROR_MISMATCH,
                                    "expected a registered RAM block, found "
@@ -82,22 +78,35 @@ static bool list_announce(VmloadRam *ram, VmloadReader *reader,
                                    ram->limits.ram_blocks,
                                    ram->limits.ram_bytes);
     }
+    return true;
+}
+
+/* Asks the host for a block that nobody registered; NULL: failed. */
+static VmloadRamBlock *list_announce(VmloadRam *ram, VmloadReader *reader,
+                                     const ListEntry *entry, GError **error)
+{
+    GError *local = NULL;
+    VmloadRamBlock *block;
+
+    if (!list_may_announce(ram, reader, entry, error)) {
+        return NULL;
+    }
     block = ram->env.announced(ram->env.opaque, entry->idstr, entry->length,
                                &local);
     if (block == NULL) {
-        return vmload_ram_callback_failed(error, local,
-                                          "the host makes no block for it");
+        vmload_ram_callback_failed(error, local,
+                                   "the host makes no block for it");
+        return NULL;
     }
     if (g_strcmp0(block->idstr, entry->idstr) != 0) {
         vmload_fail(error, VMLOAD_ERROR_DEVICE,
                     "expected a block of this name from the host, found '%s'",
                     block->idstr);
         vmload_ram_block_free(block);
-        return false;
+        return NULL;
     }
     ram->announced_bytes += entry->length;
-    entry->block = block;
-    return vmload_ram_add_block(ram, block, error);
+    return vmload_ram_add_block(ram, block, error) ? block : NULL;
 }
 
 /*
@@ -193,21 +202,25 @@ static bool list_resize(VmloadRam *ram, VmloadReader *reader,
 }
 
 static bool list_load_entry(VmloadRam *ram, VmloadReader *reader,
-                            ListEntry *entry, GError **error)
+                            const ListEntry *entry, GError **error)
 {
-    entry->block = vmload_ram_find_block(ram, entry->idstr);
-    if (entry->block == NULL && !list_announce(ram, reader, entry, error)) {
+    VmloadRamBlock *block = vmload_ram_find_block(ram, entry->idstr);
+
+    if (block == NULL) {
+        block = list_announce(ram, reader, entry, error);
+    }
+    if (block == NULL) {
         return false;
     }
-    if (entry->block->list == ram->list) {
+    if (block->list == ram->list) {
         return vmload_reader_error(reader, error, VMLOAD_ERROR_MALFORMED,
                                    "expected each block once, found it again");
     }
-    entry->block->list = ram->list;
-    return list_read_page_size(ram, reader, entry->block, error) &&
-           list_read_address(ram, reader, entry->block, error) &&
-           list_resize(ram, reader, entry->block, entry->length, error) &&
-           vmload_ram_block_prepare(entry->block, ram->page_bits, error);
+    block->list = ram->list;
+    return list_read_page_size(ram, reader, block, error) &&
+           list_read_address(ram, reader, block, error) &&
+           list_resize(ram, reader, block, entry->length, error) &&
+           vmload_ram_block_prepare(block, ram->page_bits, error);
 }
 
 bool vmload_ram_load_block_list(VmloadRam *ram, VmloadReader *reader,

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 /* Amortises the system call; see docs/ram.md for the measurement. */
-#define FILE_GATHER (1024 * 1024)
+#define FILE_GATHER ((uint64_t)1024 * 1024)
 
 typedef struct {
     VmloadRamSink base;

@@ -11,7 +11,7 @@
 #define X64 "0x%" G_GINT64_MODIFIER "x"
 
 /* Sinks without memory get pages in pieces of at most this. */
-#define RAM_PIECE (64 * 1024)
+#define RAM_PIECE ((uint64_t)64 * 1024)
 
 /* How many pages may be missing in the counters that others see. */
 #define RAM_COUNT_EVERY 64
