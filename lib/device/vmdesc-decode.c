@@ -145,7 +145,7 @@ static bool decode_value(Decode *decode, const VmloadDescField *field,
                          const Path *path, VmloadNode *node, GError **error)
 {
     uint64_t start = decode->pos;
-    const uint8_t *data;
+    const uint8_t *data = NULL;
 
     if (!decode_take(decode, field->size, path, &data, error)) {
         return false;
@@ -192,7 +192,7 @@ static bool decode_value(Decode *decode, const VmloadDescField *field,
 static bool decode_capability(Decode *decode, const Path *path,
                               VmloadNode *node, GError **error)
 {
-    const uint8_t *data;
+    const uint8_t *data = NULL;
     uint64_t length;
 
     if (!decode_take(decode, 1, path, &data, error)) {
@@ -316,7 +316,7 @@ static bool decode_subsection(Decode *decode, const VmloadDescBody *body,
     Path path = {up, body->name, NO_INDEX};
     uint64_t start = decode->pos;
     uint64_t length = strlen(body->name);
-    const uint8_t *data;
+    const uint8_t *data = NULL;
     uint32_t version;
 
     if (!decode_take(decode, 6 + length, &path, &data, error)) {

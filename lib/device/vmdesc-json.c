@@ -262,7 +262,7 @@ static bool parse_field(const Parse *parse, const json_t *json,
 {
     Place place = {up, "field"};
     uint64_t expected;
-    int64_t size;
+    int64_t size = 0;
 
     if (!parse_string(parse, json, "name", NAME_MAX_BYTES, &place,
                       &field->name, error)) {
@@ -359,7 +359,7 @@ static bool parse_body(const Parse *parse, const json_t *json, const Place *up,
                        uint32_t depth, VmloadDescBody *body, GError **error)
 {
     Place place = {up, "description"};
-    int64_t version;
+    int64_t version = 0;
 
     if (depth > parse->nesting) {
         return parse_fail(up, error, VMLOAD_ERROR_LIMIT,
@@ -392,7 +392,7 @@ static bool parse_old_style(const Parse *parse, const json_t *json,
                             const Place *place, VmloadDescBody *body,
                             GError **error)
 {
-    int64_t size;
+    int64_t size = 0;
 
     body->name = "";
     if (!parse_int(json, "size", 0, INT64_MAX, place, &size, error) ||
@@ -413,7 +413,7 @@ static bool parse_device(const Parse *parse, const json_t *json,
                          GError **error)
 {
     Place place = {NULL, "devices"};
-    int64_t instance_id;
+    int64_t instance_id = 0;
 
     device->index = index;
     if (!parse_string(parse, json, "name", VMSD_NAME_MAX_BYTES, &place,
@@ -472,7 +472,7 @@ static bool parse_root(const Parse *parse, const json_t *root, GError **error)
     static const Place in_configuration = {NULL, "configuration"};
     VmloadVmdesc *vmdesc = parse->vmdesc;
     const json_t *configuration = json_object_get(root, "configuration");
-    int64_t page_size;
+    int64_t page_size = 0;
 
     if (!json_is_object(root)) {
         return parse_fail(&place, error, VMLOAD_ERROR_MALFORMED,

@@ -45,7 +45,7 @@ bool vmload_xbzrle_decode(uint8_t *page, uint64_t page_size,
 {
     uint64_t in = 0;
     uint64_t out = 0;
-    uint64_t run;
+    uint64_t run = 0;
 
     while (in < length) {
         uint64_t start = in;
