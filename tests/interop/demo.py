@@ -10,6 +10,7 @@ import argparse
 import os
 import sys
 import time
+import urllib.parse
 
 import harness
 from harness import Guest, Qemu, Receiver, check, check_pattern
@@ -25,7 +26,7 @@ def migrate(folder, machine, seconds):
     """Returns (source, its last query-migrate, vmload's result, time)."""
     guest = Guest(folder)
     uri = "unix:%s/migrate.sock" % folder
-    say("Booting a guest on %s that rewrites 36 of its 64 MiB for ever ..." %
+    say("Booting a guest on %s that rewrites 35 of its 64 MiB for ever ..." %
         machine)
     qemu = Qemu(folder, machine=machine, memory=64, boot="disk", guest=guest)
     qemu.wait_sweeps(5)
@@ -91,18 +92,18 @@ def summary(qemu, info, result, elapsed):
     for name in sorted(os.listdir(result.ram_dir)):
         status = os.stat(os.path.join(result.ram_dir, name))
         line("", "%-32s %10s, %s on disk" % (
-            name, human(status.st_size), human(status.st_blocks * 512)))
+            urllib.parse.unquote(name), human(status.st_size), human(status.st_blocks * 512)))
     say("  devices        %d, the largest:" % len(result.devices))
     ledger = [entry for entry in result.stat("devices")
               if entry["name"] != "ram"]
     for entry in sorted(ledger, key=lambda e: -e["bytes"])[:5]:
-        line("", "%-32s %10s, lock held %.3f ms" % (
+        line("", "%-32s %10s, lock held %.1f us" % (
             "%(name)s/%(instance_id)d" % entry, human(entry["bytes"]),
-            entry["lock_held_ns"] / 1e6))
-    line("big lock", "held %.3f ms in total, %.3f ms at most; waited for "
+            entry["lock_held_ns"] / 1e3))
+    line("big lock", "held %.1f us in total, %.1f us at most; waited for "
          "bytes with it: %d ns" % (
-             result.stat("lock.held_total_ns") / 1e6,
-             result.stat("lock.held_max_ns") / 1e6,
+             result.stat("lock.held_total_ns") / 1e3,
+             result.stat("lock.held_max_ns") / 1e3,
              result.stat("lock.io_wait_ns")))
 
 
