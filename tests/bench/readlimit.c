@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The limit that loading is measured against: reading the same bytes from
+ * the same kind of channel into fresh memory, by reads of 1 MiB.
+ *
+ *   readlimit file PATH      read a file
+ *   readlimit unix PATH      listen on a socket, read until the end
+ *   readlimit send FILE PATH send a file into a listening socket
+ *
+ * Prints one line of JSON: bytes, and nanoseconds from the first byte (for a
+ * file: from the first read) to the end.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#define STEP ((size_t)1 << 20)
+/* More address space than any stream that is measured; pages come as used. */
+#define ROOM ((size_t)64 << 30)
+
+static void die(const char *what)
+{
+    fprintf(stderr, "readlimit: %s: %s\n", what, strerror(errno));
+    exit(1);
+}
+
+static uint64_t now_ns(void)
+{
+    struct timespec time;
+
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+static struct sockaddr_un address_of(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+    if (strlen(path) >= sizeof(address.sun_path)) {
+        errno = ENAMETOOLONG;
+        die(path);
+    }
+    strcpy(address.sun_path, path);
+    return address;
+}
+
+static int open_file(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0) {
+        die(path);
+    }
+    return fd;
+}
+
+static int accept_one(const char *path)
+{
+    struct sockaddr_un address = address_of(path);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int peer;
+
+    if (fd < 0 ||
+        bind(fd, (struct sockaddr *)&address, sizeof(address)) != 0 ||
+        listen(fd, 1) != 0) {
+        die(path);
+    }
+    peer = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+    if (peer < 0) {
+        die("accept");
+    }
+    close(fd);
+    return peer;
+}
+
+static void read_all(int fd, int from_first_byte)
+{
+    uint8_t *memory = mmap(NULL, ROOM, PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    uint64_t start = now_ns();
+    size_t have = 0;
+    ssize_t got;
+
+    if (memory == MAP_FAILED) {
+        die("mmap");
+    }
+    while (have + STEP <= ROOM) {
+        got = read(fd, memory + have, STEP);
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        if (got < 0) {
+            die("read");
+        }
+        if (got == 0) {
+            break;
+        }
+        if (have == 0 && from_first_byte) {
+            start = now_ns();
+        }
+        have += (size_t)got;
+    }
+    printf("{\"bytes\": %zu, \"ns\": %llu}\n", have,
+           (unsigned long long)(now_ns() - start));
+}
+
+static void send_all(int in, const char *path)
+{
+    struct sockaddr_un address = address_of(path);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    uint64_t start = now_ns();
+    struct stat status;
+    const uint8_t *memory;
+    size_t size;
+    size_t done = 0;
+    ssize_t sent;
+
+    if (fd < 0 ||
+        connect(fd, (struct sockaddr *)&address, sizeof(address)) != 0) {
+        die(path);
+    }
+    if (fstat(in, &status) != 0) {
+        die("fstat");
+    }
+    size = (size_t)status.st_size;
+    memory = mmap(NULL, size, PROT_READ, MAP_SHARED | MAP_POPULATE, in, 0);
+    if (memory == MAP_FAILED) {
+        die("mmap");
+    }
+    while (done < size) {
+        size_t step = size - done < STEP ? size - done : STEP;
+
+        sent = send(fd, memory + done, step, MSG_NOSIGNAL);
+        if (sent < 0 && errno == EINTR) {
+            continue;
+        }
+        if (sent < 0) {
+            die("send");
+        }
+        done += (size_t)sent;
+    }
+    close(fd);
+    printf("{\"bytes\": %zu, \"ns\": %llu}\n", done,
+           (unsigned long long)(now_ns() - start));
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 3 && strcmp(argv[1], "file") == 0) {
+        read_all(open_file(argv[2]), 0);
+    } else if (argc == 3 && strcmp(argv[1], "unix") == 0) {
+        read_all(accept_one(argv[2]), 1);
+    } else if (argc == 4 && strcmp(argv[1], "send") == 0) {
+        send_all(open_file(argv[2]), argv[3]);
+    } else {
+        fprintf(stderr, "usage: readlimit file PATH | unix PATH | "
+                        "send FILE PATH\n");
+        return 2;
+    }
+    return 0;
+}
