@@ -273,6 +273,52 @@ def check_comments(root, findings):
         findings.add(*symbols[name], f'{name}: not understood')
 
 
+# --- the frozen layout ----------------------------------------------------
+
+def public_layout(root):
+    """([(struct, members, place)], [(enum, enumerators, place)])."""
+    structs = []
+    enums = []
+    for path in sources(root, ['include/vmload'], {'.h', '.in'}):
+        text = re.sub(r'^\s*#(?:[^\n]*\\\n)*[^\n]*', lambda m: '\n' *
+                      m[0].count('\n'), strip_comments(path.read_text()),
+                      flags=re.M)
+        for match in re.finditer(
+                r'\b(struct|enum)\s*(\w*)\s*\{([^}]*)\}\s*(\w*)\s*;', text):
+            kind, tag, body, name = match.groups()
+            place = (path, line_of(text, match.start()))
+            if kind == 'enum':
+                names = re.findall(r'\b(VMLOAD_\w+)\s*(?:=[^,]*)?(?:,|\s*$)',
+                                   body)
+                enums.append((name or tag, names, place))
+            else:
+                body = re.sub(r'\(\s*\*\s*(\w+)\s*\)\s*\([^;]*\)', r' \1',
+                              body)
+                names = re.findall(r'(\w+)\s*(?:\[[^;]*\])?\s*;', body)
+                structs.append((name or tag, names, place))
+    return structs, enums
+
+
+def check_abi(root, findings):
+    frozen = re.sub(r'\s+', ' ', (root / 'tests' / 'api' /
+                                  'abi.c').read_text())
+    structs, enums = public_layout(root)
+    findings.require(structs, 'public struct')
+    findings.require(enums, 'public enum')
+    for name, members, place in structs:
+        if f'SIZE({name}, ' not in frozen:
+            findings.add(*place, f'tests/api/abi.c has no size of {name}')
+        if members[:1] != ['struct_size'] and name != 'VmloadField':
+            findings.add(*place, f'{name} does not begin with struct_size')
+        for member in members:
+            if f'AT({name}, {member}, ' not in frozen:
+                findings.add(*place, f'tests/api/abi.c has no {name}.{member}')
+    for name, values, place in enums:
+        for value in values:
+            if f'VALUE({value}, ' not in frozen:
+                findings.add(*place, f'tests/api/abi.c has no {value}')
+
+
 # --- the tree -------------------------------------------------------------
 
 MACHINE_PATH = re.compile(
@@ -401,7 +447,7 @@ def check_errors(root, findings):
 
 
 def main():
-    checks = {'symbols': check_symbols, 'calls': check_calls,
+    checks = {'symbols': check_symbols, 'abi': check_abi, 'calls': check_calls,
               'sizes': check_sizes, 'comments': check_comments,
               'citations': check_citations, 'errors': check_errors,
               'tree': check_tree, 'links': check_links}
