@@ -123,11 +123,17 @@ typedef struct {
  *     lock back, stages on to the next believed end, and calls it again.
  *     Without this flag a payload that contains a false end fails the load,
  *     unless the rest of the section happens to be in memory.
+ * @VMLOAD_DEVICE_CONCURRENT: the device's `parse` (VMLOAD_LOCK_APPLY) may run
+ *     on a worker thread while later sections are read, loaded and parsed.
+ *     Its `apply` then comes when it is parsed: not before those of the
+ *     devices in `after`, and otherwise in any order. For devices that were
+ *     registered up front.
  *
  * Since: 0.1
  */
 typedef enum {
     VMLOAD_DEVICE_RESTARTABLE = 1 << 0,
+    VMLOAD_DEVICE_CONCURRENT = 1 << 1,
 } VmloadDeviceFlags;
 
 /**
@@ -149,8 +155,12 @@ typedef enum {
  * @switchover_ack_needed: true if the source shall wait with its switchover
  *     until the host calls vmload_loader_approve_switchover() for this
  *     device. No lock. Optional: false.
+ * @after: (array zero-terminated=1) (nullable): VMLOAD_DEVICE_CONCURRENT:
+ *     names (idstr) of devices whose state must be applied first, as far as
+ *     the stream has them; borrowed until the loader is freed.
  *
- * All run on the thread that loads the main channel; no two at once. They
+ * All run on the thread that loads the main channel, no two at once, but for
+ * the `parse` and `parsed_free` of VMLOAD_DEVICE_CONCURRENT devices. They
  * may call vmload_reader_*(), vmload_loader_cancel(), the getters and the
  * return path functions of the loader. With the lock held they may drop and
  * retake it; it must be held again on return. A false return without an
@@ -172,6 +182,7 @@ typedef struct {
     bool (*all_loaded)(void *opaque, GError **error);
     void (*cleanup)(void *opaque);
     bool (*switchover_ack_needed)(void *opaque);
+    const char *const *after;
 } VmloadDeviceOps;
 
 /** Initialiser for VmloadDeviceOps; members follow by name. Since: 0.1 */

@@ -110,44 +110,49 @@ static bool check_version(const VmloadDevice *device,
     return true;
 }
 
-/*
- * The device of a target. For one of the host's the big lock is held; *known
- * is false if it has none.
- */
-static bool find_device(VmloadLoader *loader, const VmloadTarget *target,
-                        const VmloadSection *section, VmloadDevice *device,
-                        VmloadDeviceOps *ops, bool *known, GError **error)
+/* The host's own matching rules. The big lock is held. */
+static bool find_host_device(VmloadLoader *loader, const VmloadTarget *target,
+                             const VmloadSection *section,
+                             VmloadFound *found, GError **error)
 {
     GError *local = NULL;
 
-    memset(device, 0, sizeof(*device));
-    device->struct_size = (uint32_t)sizeof(*device);
-    *known = true;
-    if (target->kind == VMLOAD_TARGET_REGISTERED) {
-        device->min_version = target->registered->min_version;
-        device->max_version = target->registered->max_version;
-        device->opaque = target->registered->opaque;
-        *ops = target->registered->ops;
-        return check_version(device, section, error);
-    }
-    if (!loader->ops.find(loader->opaque, section, device, &local)) {
-        *known = false;
+    if (!loader->ops.find(loader->opaque, section, &found->device, &local)) {
+        found->known = false;
         return local == NULL || vmload_callback_failed(local, error);
     }
-    if (device->ops == NULL) {
+    if (found->device.ops == NULL) {
         return vmload_fail(error, VMLOAD_ERROR_FAILED,
                            "the host found a device without callbacks");
     }
-    if (!vmload_ops_copy(ops, sizeof(*ops), device->ops, "VmloadDeviceOps",
-                         error)) {
+    if (!vmload_ops_copy(&found->ops, sizeof(found->ops), found->device.ops,
+                         "VmloadDeviceOps", error)) {
         return false;
     }
-    if (!vmload_device_ops_serve(ops, target->lock)) {
+    if (!vmload_device_ops_serve(&found->ops, target->lock)) {
         return vmload_fail(error, VMLOAD_ERROR_FAILED,
                            "a callback that the device's lock plan needs is "
                            "missing");
     }
-    return check_version(device, section, error);
+    return check_version(&found->device, section, error);
+}
+
+/* The device of a target. For one of the host's the big lock is held. */
+static bool find_device(VmloadLoader *loader, const VmloadTarget *target,
+                        const VmloadSection *section, VmloadFound *found,
+                        GError **error)
+{
+    memset(found, 0, sizeof(*found));
+    found->device.struct_size = (uint32_t)sizeof(found->device);
+    found->known = true;
+    if (target->kind != VMLOAD_TARGET_REGISTERED) {
+        return find_host_device(loader, target, section, found, error);
+    }
+    found->device.min_version = target->registered->min_version;
+    found->device.max_version = target->registered->max_version;
+    found->device.opaque = target->registered->opaque;
+    found->ops = target->registered->ops;
+    return check_version(&found->device, section, error);
 }
 
 /* An unknown device at the last moment: kept, or refused. */
@@ -178,19 +183,17 @@ static bool load_unknown(VmloadLoader *loader, const VmloadSection *section,
 bool vmload_target_check(VmloadLoader *loader, const VmloadSection *section,
                          VmloadTarget *target, GError **error)
 {
-    VmloadDeviceOps ops;
-    VmloadDevice device;
+    VmloadFound found;
     VmloadHold hold;
-    bool known;
     bool ok;
 
     if (target->kind == VMLOAD_TARGET_RAW) {
         return true;
     }
     vmload_guard_lock(&loader->guard, &hold);
-    ok = find_device(loader, target, section, &device, &ops, &known, error);
+    ok = find_device(loader, target, section, &found, error);
     vmload_guard_unlock(&loader->guard, &hold);
-    if (!ok || known) {
+    if (!ok || found.known) {
         return ok;
     }
     if (loader->unknown != VMLOAD_UNKNOWN_KEEP) {
@@ -219,64 +222,96 @@ static bool load_whole(VmloadLoader *loader, const VmloadTarget *target,
                        VmloadCost *cost, bool *restartable, GError **error)
 {
     GError *local = NULL;
-    VmloadDeviceOps ops;
-    VmloadDevice device;
+    VmloadFound found;
     VmloadHold hold;
-    bool known;
     bool ok;
 
     vmload_guard_lock(&loader->guard, &hold);
-    ok = find_device(loader, target, section, &device, &ops, &known, error);
-    if (ok && known) {
-        note_restartable(&ops, restartable);
-        ok = ops.load(device.opaque, reader, section, &local) ||
+    ok = find_device(loader, target, section, &found, error);
+    if (ok && found.known) {
+        note_restartable(&found.ops, restartable);
+        ok = found.ops.load(found.device.opaque, reader, section, &local) ||
              vmload_callback_failed(local, error);
     }
     vmload_guard_unlock(&loader->guard, &hold);
     cost_add_hold(cost, &hold);
     cost->callback_ns += hold.held_ns;
-    return ok && !known ? load_unknown(loader, section, reader, error) : ok;
+    return ok && !found.known ? load_unknown(loader, section, reader, error)
+                              : ok;
 }
 
-/* Find with the lock for a moment; the host keeps the device alive. */
-static bool find_briefly(VmloadLoader *loader, const VmloadTarget *target,
-                         const VmloadSection *section, VmloadDevice *device,
-                         VmloadDeviceOps *ops, VmloadCost *cost, bool *known,
-                         GError **error)
+bool vmload_target_find(VmloadLoader *loader, const VmloadTarget *target,
+                        const VmloadSection *section, VmloadFound *found,
+                        VmloadCost *cost, GError **error)
 {
     VmloadHold hold;
     bool ok;
 
     if (target->kind == VMLOAD_TARGET_REGISTERED) {
-        return find_device(loader, target, section, device, ops, known,
-                           error);
+        return find_device(loader, target, section, found, error);
     }
     vmload_guard_lock(&loader->guard, &hold);
-    ok = find_device(loader, target, section, device, ops, known, error);
+    ok = find_device(loader, target, section, found, error);
     vmload_guard_unlock(&loader->guard, &hold);
     cost_add_hold(cost, &hold);
     return ok;
 }
 
-/* The lock is held around `apply` only. */
-static bool apply_parsed(VmloadLoader *loader, const VmloadDevice *device,
-                         const VmloadDeviceOps *ops,
-                         const VmloadSection *section, void *parsed,
-                         VmloadCost *cost, GError **error)
+void *vmload_found_parse(const VmloadFound *found, VmloadReader *reader,
+                         const VmloadSection *section, VmloadCost *cost,
+                         GError **error)
+{
+    GError *local = NULL;
+    uint64_t begin = vmload_clock_ns();
+    void *parsed = found->ops.parse(found->device.opaque, reader, section,
+                                    &local);
+
+    cost->callback_ns += vmload_clock_ns() - begin;
+    if (parsed == NULL) {
+        vmload_callback_failed(local, error);
+        return NULL;
+    }
+    g_clear_error(&local);
+    return parsed;
+}
+
+void vmload_found_discard(const VmloadFound *found, void *parsed)
+{
+    if (parsed != NULL && found->ops.parsed_free != NULL) {
+        found->ops.parsed_free(found->device.opaque, parsed);
+    }
+}
+
+bool vmload_found_apply(VmloadLoader *loader, const VmloadFound *found,
+                        const VmloadSection *section, void *parsed,
+                        VmloadCost *cost, GError **error)
 {
     GError *local = NULL;
     VmloadHold hold;
     bool ok;
 
     vmload_guard_lock(&loader->guard, &hold);
-    ok = ops->apply(device->opaque, parsed, section, &local) ||
+    ok = found->ops.apply(found->device.opaque, parsed, section, &local) ||
          vmload_callback_failed(local, error);
     vmload_guard_unlock(&loader->guard, &hold);
     cost_add_hold(cost, &hold);
     cost->callback_ns += hold.held_ns;
-    if (ops->parsed_free != NULL) {
-        ops->parsed_free(device->opaque, parsed);
-    }
+    vmload_found_discard(found, parsed);
+    return ok;
+}
+
+/* The device reads the stream, and the lock is never taken. */
+static bool load_streaming(const VmloadFound *found, VmloadReader *reader,
+                           const VmloadSection *section, VmloadCost *cost,
+                           GError **error)
+{
+    GError *local = NULL;
+    uint64_t begin = vmload_clock_ns();
+    bool ok = found->ops.load(found->device.opaque, reader, section,
+                              &local) ||
+              vmload_callback_failed(local, error);
+
+    cost->callback_ns += vmload_clock_ns() - begin;
     return ok;
 }
 
@@ -285,36 +320,22 @@ static bool load_unlocked(VmloadLoader *loader, const VmloadTarget *target,
                           VmloadCost *cost, bool *restartable,
                           GError **error)
 {
-    GError *local = NULL;
-    VmloadDeviceOps ops;
-    VmloadDevice device;
-    uint64_t begin;
+    VmloadFound found;
     void *parsed;
-    bool known;
-    bool ok;
 
-    if (!find_briefly(loader, target, section, &device, &ops, cost, &known,
-                      error)) {
+    if (!vmload_target_find(loader, target, section, &found, cost, error)) {
         return false;
     }
-    if (!known) {
+    if (!found.known) {
         return load_unknown(loader, section, reader, error);
     }
-    note_restartable(&ops, restartable);
-    begin = vmload_clock_ns();
+    note_restartable(&found.ops, restartable);
     if (target->lock == VMLOAD_LOCK_NONE) {
-        ok = ops.load(device.opaque, reader, section, &local) ||
-             vmload_callback_failed(local, error);
-        cost->callback_ns += vmload_clock_ns() - begin;
-        return ok;
+        return load_streaming(&found, reader, section, cost, error);
     }
-    parsed = ops.parse(device.opaque, reader, section, &local);
-    cost->callback_ns += vmload_clock_ns() - begin;
-    if (parsed == NULL) {
-        return vmload_callback_failed(local, error);
-    }
-    g_clear_error(&local);
-    return apply_parsed(loader, &device, &ops, section, parsed, cost, error);
+    parsed = vmload_found_parse(&found, reader, section, cost, error);
+    return parsed != NULL && vmload_found_apply(loader, &found, section,
+                                                parsed, cost, error);
 }
 
 bool vmload_target_load(VmloadLoader *loader, const VmloadTarget *target,

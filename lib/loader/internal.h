@@ -90,7 +90,8 @@ struct VmloadLoader {
     uint32_t depth;
     uint64_t wait_begin_ns;
     VmloadHold ram_hold; /* around a block's resize */
-    struct VmloadCommitLog *log; /* atomic commit: what is staged */
+    struct VmloadPendingList *pending; /* staged, not applied; nullable */
+    GHashTable *applied; /* set of idstr that are applied */
     char *vmdesc;
     uint64_t vmdesc_length;
     GError *outcome; /* NULL: completed */
@@ -126,6 +127,13 @@ bool vmload_loader_load_section(VmloadLoader *loader, VmloadReader *reader,
                                 uint32_t type, uint64_t offset,
                                 GError **error);
 
+/*
+ * Did a device fail because its staged section has an end that it did not
+ * expect? Then *@error says that instead.
+ */
+bool vmload_staged_is_too_short(VmloadReader *staged, bool ok,
+                                uint64_t candidate, GError **error);
+
 /* device.c: who takes a section, and the callbacks with their locks. */
 typedef enum {
     VMLOAD_TARGET_RAM,        /* the library's own RAM code */
@@ -140,6 +148,13 @@ typedef struct {
     uint64_t staged_max;
     const VmloadRegistered *registered;
 } VmloadTarget;
+
+/* The device behind a target, with its own copy of the callbacks. */
+typedef struct {
+    VmloadDevice device;
+    VmloadDeviceOps ops;
+    bool known; /* the host has one */
+} VmloadFound;
 
 /* False with MISMATCH if nobody takes it. */
 bool vmload_target_resolve(VmloadLoader *loader, const VmloadSection *section,
@@ -158,6 +173,20 @@ bool vmload_target_load(VmloadLoader *loader, const VmloadTarget *target,
                         const VmloadSection *section, VmloadReader *reader,
                         VmloadCost *cost, bool *restartable, GError **error);
 
+/* The device of an APPLY or NONE section: with the lock for a moment. */
+bool vmload_target_find(VmloadLoader *loader, const VmloadTarget *target,
+                        const VmloadSection *section, VmloadFound *found,
+                        VmloadCost *cost, GError **error);
+/* APPLY in two steps. The parse may run on any thread. */
+void *vmload_found_parse(const VmloadFound *found, VmloadReader *reader,
+                         const VmloadSection *section, VmloadCost *cost,
+                         GError **error);
+/* Takes @parsed, also on failure. */
+bool vmload_found_apply(VmloadLoader *loader, const VmloadFound *found,
+                        const VmloadSection *section, void *parsed,
+                        VmloadCost *cost, GError **error);
+void vmload_found_discard(const VmloadFound *found, void *parsed);
+
 /* Phases of all registered devices, each with the big lock held. */
 bool vmload_devices_setup(VmloadLoader *loader, GError **error);
 bool vmload_devices_all_loaded(VmloadLoader *loader, GError **error);
@@ -166,12 +195,19 @@ void vmload_devices_cleanup(VmloadLoader *loader);
 /* A callback's error becomes ours: domain, code, never unset. False. */
 bool vmload_callback_failed(GError *local, GError **error);
 
-/* commit.c: VMLOAD_COMMIT_ATOMIC. */
-bool vmload_commit_stage(VmloadLoader *loader, const VmloadTarget *target,
-                         const VmloadSection *section, const uint8_t *data,
-                         uint64_t visible, GError **error);
-/* Checks all that is staged, then loads it. */
-bool vmload_commit_apply(VmloadLoader *loader, GError **error);
-void vmload_commit_free(struct VmloadCommitLog *log);
+/* pending.c: sections that are staged and applied later. */
+bool vmload_pending_is_wanted(const VmloadLoader *loader,
+                              const VmloadTarget *target);
+bool vmload_pending_add(VmloadLoader *loader, const VmloadTarget *target,
+                        const VmloadSection *section, const uint8_t *data,
+                        uint64_t visible, GError **error);
+/* Applies what is parsed and in order, without waiting. */
+bool vmload_pending_apply_ready(VmloadLoader *loader, GError **error);
+/* At the end of the stream: checks what is to be checked, applies all. */
+bool vmload_pending_apply_all(VmloadLoader *loader, GError **error);
+/* A device of this name has its state, for those that come after it. */
+void vmload_pending_note_applied(VmloadLoader *loader,
+                                 const VmloadSection *section);
+void vmload_pending_free(struct VmloadPendingList *list);
 
 #endif

@@ -299,7 +299,7 @@ static bool load_vmdesc(VmloadLoader *loader, GError **error)
 /* After EOF: what is still to be done before the host hears of it. */
 static bool complete(VmloadLoader *loader, GError **error)
 {
-    return vmload_commit_apply(loader, error) &&
+    return vmload_pending_apply_all(loader, error) &&
            vmload_ram_finish(loader->ram, error) &&
            vmload_devices_all_loaded(loader, error) &&
            cpu_sync(loader, loader->ops.cpu_sync_post_load,
@@ -437,6 +437,8 @@ void vmload_loader_main(VmloadLoader *loader)
     if (!load_stream(loader, &error)) {
         error = final_error(loader, error);
     }
+    /* What will not be applied goes before the host hears of the end. */
+    vmload_pending_free(g_steal_pointer(&loader->pending));
     vmload_loader_set_state(loader, VMLOAD_STATE_FINISHING);
     if (!finish_host(loader, error, &host_error) && error == NULL) {
         error = g_steal_pointer(&host_error);

@@ -88,23 +88,20 @@ static bool stage(VmloadLoader *loader, const VmloadTarget *target,
     return true;
 }
 
-/* A device that wants more than was shown has met a false end. */
-static bool wants_more(VmloadReader *staged, bool ok)
+bool vmload_staged_is_too_short(VmloadReader *staged, bool ok,
+                                uint64_t candidate, GError **error)
 {
     const GError *cause = vmload_reader_get_error(staged);
 
-    return !ok && cause != NULL && cause->code == VMLOAD_ERROR_TRUNCATED;
-}
-
-static bool section_too_short(VmloadReader *staged, uint64_t candidate,
-                              GError **error)
-{
+    if (ok || cause == NULL || cause->code != VMLOAD_ERROR_TRUNCATED) {
+        return false;
+    }
     g_clear_error(error);
-    return vmload_fail(error, VMLOAD_ERROR_MALFORMED,
-                       "offset 0x%" G_GINT64_MODIFIER "x: expected the "
-                       "section to end after %" G_GUINT64_FORMAT
-                       " bytes, its device wants more",
-                       vmload_reader_get_offset(staged), candidate);
+    vmload_fail(error, VMLOAD_ERROR_MALFORMED,
+                "offset 0x%" G_GINT64_MODIFIER "x: expected the section to "
+                "end after %" G_GUINT64_FORMAT " bytes, its device wants "
+                "more", vmload_reader_get_offset(staged), candidate);
+    return true;
 }
 
 /*
@@ -126,11 +123,10 @@ static bool load_candidate(VmloadLoader *loader, VmloadTarget *target,
     staged = vmload_reader_new_staged(reader, visible, candidate);
     ok = vmload_target_load(loader, target, section, staged, cost,
                             &restartable, error);
-    *again = restartable && wants_more(staged, ok);
+    *again = vmload_staged_is_too_short(staged, ok, candidate, error) &&
+             restartable;
     if (*again) {
         g_clear_error(error);
-    } else if (wants_more(staged, ok)) {
-        section_too_short(staged, candidate, error);
     } else if (ok) {
         vmload_reader_consume(reader,
                               vmload_reader_get_offset(staged) - begin);
@@ -188,7 +184,7 @@ static bool load_staged(VmloadLoader *loader, VmloadTarget *target,
     uint64_t candidate = 0;
     uint64_t visible;
 
-    if (loader->commit == VMLOAD_COMMIT_STREAMING) {
+    if (!vmload_pending_is_wanted(loader, target)) {
         return load_whole_section(loader, target, section, reader, cost,
                                   error) &&
                load_footer(loader, reader, section, error);
@@ -199,7 +195,7 @@ static bool load_staged(VmloadLoader *loader, VmloadTarget *target,
     cost->staging_ns = vmload_clock_ns() - begin;
     section->payload_length = candidate;
     data = vmload_reader_window(reader, &visible);
-    if (!vmload_commit_stage(loader, target, section, data, visible, error)) {
+    if (!vmload_pending_add(loader, target, section, data, visible, error)) {
         return false;
     }
     vmload_reader_consume(reader, candidate);
@@ -249,8 +245,11 @@ bool vmload_loader_load_section(VmloadLoader *loader, VmloadReader *reader,
     }
     __atomic_fetch_add(&loader->counters.sections, 1, __ATOMIC_RELAXED);
     vmload_ledger_book(loader->ledger, &section, &cost);
+    if (!vmload_pending_is_wanted(loader, &target)) {
+        vmload_pending_note_applied(loader, &section);
+    }
     vmload_loader_report_record(loader, type, 0, offset,
                                 vmload_reader_get_offset(reader) - offset,
                                 &section);
-    return true;
+    return vmload_pending_apply_ready(loader, error);
 }

@@ -57,18 +57,25 @@ VmloadReader *vmload_reader_new_channel(VmloadChannel *channel,
     return reader;
 }
 
-VmloadReader *vmload_reader_new_staged(VmloadReader *reader, uint64_t length,
-                                       uint64_t candidate)
+VmloadReader *vmload_reader_new_staged_memory(const uint8_t *data,
+                                              uint64_t length,
+                                              uint64_t candidate,
+                                              uint64_t offset)
 {
-    uint64_t available = reader->tail - reader->head;
-    VmloadReader *staged;
+    VmloadReader *staged = vmload_reader_new_memory(data, length, offset);
 
-    staged = vmload_reader_new_memory(reader->data + reader->head,
-                                      MIN(length, available),
-                                      vmload_reader_get_offset(reader));
     staged->staged = true;
     staged->candidate = candidate;
     return staged;
+}
+
+VmloadReader *vmload_reader_new_staged(VmloadReader *reader, uint64_t length,
+                                       uint64_t candidate)
+{
+    return vmload_reader_new_staged_memory(
+        reader->data + reader->head,
+        MIN(length, reader->tail - reader->head), candidate,
+        vmload_reader_get_offset(reader));
 }
 
 void vmload_reader_free(VmloadReader *reader)

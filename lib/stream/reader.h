@@ -55,6 +55,12 @@ bool vmload_reader_poll(VmloadReader *reader, int64_t settle_us, bool *got,
 VmloadReader *vmload_reader_new_staged(VmloadReader *reader, uint64_t length,
                                        uint64_t candidate);
 
+/* The same over memory of the caller's, borrowed. */
+VmloadReader *vmload_reader_new_staged_memory(const uint8_t *data,
+                                              uint64_t length,
+                                              uint64_t candidate,
+                                              uint64_t offset);
+
 /* The sticky error, or NULL. */
 const GError *vmload_reader_get_error(const VmloadReader *reader);
 
