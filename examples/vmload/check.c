@@ -26,6 +26,8 @@ typedef struct {
 static void problem(Check *check, const char *format, ...)
     G_GNUC_PRINTF(2, 3);
 static void note(const char *format, ...) G_GNUC_PRINTF(1, 2);
+static void print_line(const char *kind, const char *format, va_list args)
+    G_GNUC_PRINTF(2, 0);
 
 static void print_line(const char *kind, const char *format, va_list args)
 {
