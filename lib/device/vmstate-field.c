@@ -301,7 +301,7 @@ static bool load_marker(VmloadStateLoad *load, uint8_t first, uint8_t second,
 static bool load_pointer(VmloadStateLoad *load, const VmloadField *field,
                          uint8_t *slot, uint8_t **element, GError **error)
 {
-    uint8_t marker;
+    uint8_t marker = 0;
 
     memcpy(element, slot, sizeof(*element));
     if (!(field->flags & VMLOAD_FIELD_ALLOC)) {
@@ -357,8 +357,8 @@ bool vmload_state_field(VmloadStateLoad *load, const VmloadField *field,
                         GError **error)
 {
     VmloadStatePlace place = {up, field->name, 0, false};
-    uint8_t *memory;
-    uint64_t n;
+    uint8_t *memory = NULL;
+    uint64_t n = 0;
     bool ok;
 
     if (field->kind > VMLOAD_KIND_CUSTOM) {

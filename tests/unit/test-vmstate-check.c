@@ -28,6 +28,23 @@ static const VmloadFieldOps list_ops = {
     .insert = insert,
 };
 
+static bool insert_pair(void *opaque, void *tree, void *key,
+                        uint64_t direct_key, void *value, GError **error)
+{
+    (void)opaque;
+    (void)tree;
+    (void)key;
+    (void)direct_key;
+    (void)value;
+    (void)error;
+    return true;
+}
+
+static const VmloadFieldOps tree_ops = {
+    VMLOAD_FIELD_OPS_INIT,
+    .insert_pair = insert_pair,
+};
+
 /* A table of a library with one member more, which is set. */
 static const struct {
     VmloadFieldOps known;
@@ -176,6 +193,17 @@ static const CheckCase cases[] = {
      RAW(.kind = VMLOAD_KIND_UNUSED, .size = 8, .count = 1,
          .flags = VMLOAD_FIELD_POINTER),
      NULL, VMLOAD_ERROR_FAILED, "expected no pointers"},
+    {"pointers to bitmaps",
+     RAW(.kind = VMLOAD_KIND_BITMAP, .size = sizeof(long), .count = 1,
+         .flags = VMLOAD_FIELD_POINTER_ARRAY),
+     NULL, VMLOAD_ERROR_FAILED, "expected no POINTER_ARRAY of bitmaps"},
+    {"bitmap of bytes", RAW(.kind = VMLOAD_KIND_BITMAP, .size = 1,
+                            .count = 1),
+     NULL, VMLOAD_ERROR_FAILED, "expected the size of a long"},
+    {"key without size",
+     RAW(.kind = VMLOAD_KIND_TREE, .size = 8, .count = 1, .ops = &tree_ops,
+         .desc = &part_desc, .key_desc = &part_desc, .version_id = 1),
+     NULL, VMLOAD_ERROR_FAILED, "expected a key_size"},
     {"recursion", loop_fields, NULL, VMLOAD_ERROR_FAILED,
      "'loop': expected no recursion"},
     {"subsection of another", NULL, SUBS(&stranger), VMLOAD_ERROR_FAILED,
@@ -293,6 +321,42 @@ static void test_depth(void **state)
     assert_unit_error(&error, VMLOAD_ERROR_FAILED, "at most 32 levels");
 }
 
+/* 256 subsections are good, one more is not. */
+static void test_subsection_count(void **state)
+{
+    const VmloadStateDesc *subs[258] = {NULL};
+    VmloadStateDesc desc = device_desc(NULL, subs);
+    VmloadStateDesc sub = device_desc(NULL, NULL);
+    GError *error = NULL;
+    size_t i;
+
+    (void)state;
+    sub.name = "device/same";
+    for (i = 0; i < 256; i++) {
+        subs[i] = &sub;
+    }
+    assert_true(vmload_state_desc_check(&desc, &error));
+    subs[256] = &sub;
+    assert_false(vmload_state_desc_check(&desc, &error));
+    assert_unit_error(&error, VMLOAD_ERROR_FAILED, "at most 256 subsections");
+}
+
+/* Also a description that nobody has checked is not obeyed blindly. */
+static void test_unchecked_kind(void **state)
+{
+    static const uint8_t bytes[] = {1, 2, 3, 4};
+    VmloadStateDesc desc =
+        device_desc(RAW(.kind = 1000, .size = 4, .count = 1), NULL);
+    Device device = {0};
+    GError *error = NULL;
+    uint64_t consumed;
+
+    (void)state;
+    assert_false(device_load(&desc, &device, bytes, sizeof(bytes), &consumed,
+                             NULL, &error));
+    assert_unit_error(&error, VMLOAD_ERROR_UNSUPPORTED, "found 1000");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -300,6 +364,8 @@ int main(void)
         cmocka_unit_test(test_head),
         cmocka_unit_test(test_stride),
         cmocka_unit_test(test_depth),
+        cmocka_unit_test(test_subsection_count),
+        cmocka_unit_test(test_unchecked_kind),
     };
 
     return cmocka_run_group_tests_name("vmstate-check", tests, NULL, NULL);

@@ -109,9 +109,16 @@ static bool pair_insert(void *opaque, void *tree, void *key,
     return true;
 }
 
+static void key_free(void *opaque, void *key)
+{
+    (void)opaque;
+    g_free(key);
+}
+
 static const VmloadFieldOps pair_ops = {
     VMLOAD_FIELD_OPS_INIT,
     .insert_pair = pair_insert,
+    .key_free = key_free,
 };
 
 static void see_list(const Device *device)
@@ -390,6 +397,19 @@ static const BadCase bad[] = {
      WIRE(0, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 3, 0),
      .code = VMLOAD_ERROR_MALFORMED,
      .message = "field 'pairs': offset 0x112: expected 2 nodes, found 1"},
+    {.name = "insert_pair that refuses",
+     .fields = FIELDS(VMLOAD_FIELD_TREE(pairs, Device, Part, &part_desc, Pair,
+                                        &pair_value_desc, &pair_ops)),
+     WIRE(0, 0, 0, 4, 1, 1, 0, 0, 0, 1, 1, 2, 0, 0, 0, 2, 1, 3, 0, 0, 0, 3, 1,
+          4, 0, 0, 0, 4, 0),
+     .code = VMLOAD_ERROR_DEVICE,
+     .message = "field 'pairs[3]': offset 0x11c: insert_pair of 'pairs': "
+                "full"},
+    {.name = "a place in a tree's key",
+     .fields = FIELDS(VMLOAD_FIELD_TREE(pairs, Device, Part, &part_desc, Pair,
+                                        &pair_value_desc, &pair_ops)),
+     WIRE(0, 0, 0, 1, 1), .code = VMLOAD_ERROR_TRUNCATED,
+     .message = "field 'pairs[0].key.count': offset 0x105"},
     {.name = "tree with a count beyond the limit",
      .fields = FIELDS(VMLOAD_FIELD_TREE_DIRECT(pairs, Device, Pair,
                                                &pair_value_desc, &pair_ops)),
