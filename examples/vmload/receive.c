@@ -134,6 +134,9 @@ static VmloadLoader *receive_loader(Receive *receive, GError **error)
     vmload_loader_set_unknown_sections(loader, VMLOAD_UNKNOWN_KEEP);
     /* A peer that connects and says nothing stalls as well. */
     stall_ms = (uint32_t)(options->stall_timeout * 1000.0);
+    if (stall_ms == 0 && options->stall_timeout > 0.0) {
+        stall_ms = 1; /* 0 is no bound */
+    }
     vmload_loader_set_timeouts(
         loader, stall_ms != 0 ? MIN(stall_ms, HANDSHAKE_MS) : HANDSHAKE_MS,
         stall_ms);

@@ -168,6 +168,27 @@ class Ram(Case):
                     self.assertEqual(hashlib.sha256(content).hexdigest(),
                                      digest)
 
+    def test_odd_names(self):
+        """A block's name stays in the folder, whatever it is."""
+        names = [b'.', b'..', b'../../up', b'/', b'a b', b'%41', b'\xff\n',
+                 'Größe'.encode(), b'-']
+        stream = data('none')
+        blocks = b''.join(bytes([len(n)]) + n + struct.pack('>Q', 4096)
+                          for n in names)
+        head = struct.pack('>Q', 4096 * len(names) | 4)
+        empty = struct.pack('>Q', 4)
+        # Behind instance 0 and version 4, which look the same.
+        at = stream.rindex(empty)
+        file = self.write('odd', stream[:at] + head + blocks +
+                          stream[at + len(empty):])
+        self.ok('ram', file, '--out', self.folder / 'odd-ram')
+        found = sorted(f.name for f in (self.folder / 'odd-ram').iterdir())
+        self.assertEqual(found, sorted([
+            '%2E', '%2E%2E', '..%2F..%2Fup', '%2F', 'a%20b', '%2541',
+            '%FF%0A', 'Gr%C3%B6%C3%9Fe', '-']))
+        for command in (['inspect'], ['inspect', '--json'], ['check']):
+            self.assertNotIn('\xff', self.ok(*command, file))
+
     def test_failure_leaves_nothing(self):
         self.fails('ram', '-', '--out', self.folder / 'r',
                    stdin=data('pc')[:20000])
