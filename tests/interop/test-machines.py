@@ -254,7 +254,7 @@ def null_drive(name):
 
 def zoo():
     """A machine with more than 20 devices besides the board's own."""
-    args = []
+    args = ["-audiodev", "none,id=sound"]
     for name in ("blk", "scsi", "sata", "nvme", "stick"):
         args += null_drive(name)
     args += ["-blockdev", "driver=null-co,node-name=cd,size=16777216,"
@@ -271,7 +271,8 @@ def zoo():
             "usb-mouse,bus=xhci.0", "usb-storage,bus=xhci.0,drive=stick",
             "ich9-ahci,id=ahci1", "ide-hd,bus=ahci1.0,drive=sata",
             "ide-cd,bus=ahci1.1,drive=cd",
-            "VGA", "intel-hda,id=hda", "hda-duplex,bus=hda.0", "AC97",
+            "VGA", "intel-hda,id=hda", "hda-duplex,bus=hda.0,audiodev=sound",
+            "AC97,audiodev=sound",
             "pci-serial", "i6300esb", "pvpanic-pci"):
         args += ["-device", device]
     return args
