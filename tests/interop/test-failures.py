@@ -499,6 +499,36 @@ def test_second_connection_silent(folder):
     second_connection(folder, b"")
 
 
+# Features that are not there yet --------------------------------------------
+
+def refuses(folder, capabilities, words, parameters=None, options=()):
+    """Refused by name; the source's guest goes on."""
+    uri = "unix:%s/socket" % folder
+    with source(folder, True) as qemu:
+        try:
+            qemu.capabilities(**capabilities)
+        except harness.QmpError as error:
+            raise harness.Skip(str(error)) from error
+        qemu.parameters(**(parameters or {}))
+        receiver = Receiver(folder, uri, *options)
+        qemu.migrate(uri)
+        result = receiver.finish(PROMPT)
+        check_failed(result)
+        check(re.search(words, result.stderr, re.I),
+              "%s is not named: %s", words, result.stderr)
+        wait_running_again(qemu)
+
+
+def test_refuses_postcopy(folder):
+    refuses(folder, dict(postcopy_ram=True), "postcopy.advise")
+
+
+def test_refuses_multifd(folder):
+    # QEMU 7.2 says nothing more when its other channels are refused.
+    refuses(folder, dict(multifd=True), "multifd|without a byte|within",
+            dict(multifd_channels=2), ["--stall-timeout", "2"])
+
+
 # Usage ----------------------------------------------------------------------
 
 def refused(folder, uri, code):

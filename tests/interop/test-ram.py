@@ -78,6 +78,17 @@ def test_xbzrle_return_path(folder):
     xbzrle(folder, True)
 
 
+def test_compressed_pages(folder):
+    """Capability compress, of sources up to QEMU 9.0."""
+    try:
+        _, result = iterate(
+            folder, lambda info: info["ram"]["dirty-sync-count"] >= 4,
+            dict(compress=True, return_path=True))
+    except harness.QmpError as error:
+        raise harness.Skip(str(error)) from error
+    check(result.stat("ram.pages_normal") > 0, "no pages")
+
+
 def test_zero_after_normal(folder):
     """Pages that were sent with content become zero, and back (kind 5)."""
     _, result = iterate(

@@ -112,6 +112,20 @@ def test_exec(folder):
             receiver_uri="exec:cat '%s'" % fifo)
 
 
+def test_switchover_ack(folder):
+    """The source keeps its guest running until the receiver agrees (8.1)."""
+    uri = "unix:%s/socket" % folder
+    with source(folder) as qemu:
+        try:
+            qemu.capabilities(return_path=True, switchover_ack=True)
+        except harness.QmpError as error:
+            raise harness.Skip(str(error)) from error
+        receiver = Receiver(folder, uri)
+        qemu.migrate(uri)
+        qemu.wait_migration()
+        check_loaded(receiver.finish(), qemu, pattern=True)
+
+
 BRIDGE = """
 import os, socket, sys, threading
 server = socket.socket(socket.AF_UNIX)
