@@ -30,6 +30,9 @@ static void print_line(const char *kind, const char *format, va_list args)
     G_GNUC_PRINTF(2, 0);
 
 static void print_line(const char *kind, const char *format, va_list args)
+    G_GNUC_PRINTF(2, 0);
+
+static void print_line(const char *kind, const char *format, va_list args)
 {
     char *message = g_strdup_vprintf(format, args);
     char *line = cli_printable(message);

@@ -6,6 +6,8 @@
  */
 #include "api.h"
 
+#include <poll.h>
+
 /* Far above the 10 ms that are promised: the machine may be busy. */
 #define SOON_US (2 * G_USEC_PER_SEC)
 
@@ -140,6 +142,7 @@ static void configure_wrongly(VmloadLoader *loader)
                                      VMLOAD_PRESENCE_AUTO));
     WRONG(vmload_loader_set_unknown_sections(loader, VMLOAD_UNKNOWN_KEEP));
     WRONG(vmload_loader_set_commit(loader, VMLOAD_COMMIT_ATOMIC));
+    WRONG(vmload_loader_set_lock_wait(loader, VMLOAD_LOCK_WAIT_ALLOW));
     WRONG(vmload_loader_set_timeouts(loader, 1, 1));
     WRONG(vmload_loader_set_switchover_ack(loader, true,
                                            VMLOAD_SWITCHOVER_ACK_LEGACY));
@@ -407,6 +410,95 @@ static void test_finish_elsewhere(void **state)
     host_clear(&host);
 }
 
+/* A monitor with a reference outlives the owner. */
+static void test_reference(void **state)
+{
+    const VmloadHostOps ops = {VMLOAD_HOST_OPS_INIT};
+    VmloadLoader *loader;
+    int count = 0;
+    int peer;
+
+    (void)state;
+    loader = vmload_loader_new(&ops, &count, api_count, NULL);
+    assert_ptr_equal(vmload_loader_ref(loader), loader);
+    vmload_loader_set_channel(loader, api_silent_channel(&peer));
+    assert_true(vmload_loader_start(loader, NULL));
+    vmload_loader_free(loader);
+    assert_int_equal(count, 0);
+    assert_int_equal(vmload_loader_get_state(loader), VMLOAD_STATE_CANCELLED);
+    query_all(loader);
+    vmload_loader_cancel(loader);
+    vmload_loader_unref(loader);
+    assert_int_equal(count, 1);
+    vmload_loader_unref(NULL);
+    close(peer);
+}
+
+static void test_event_fd(void **state)
+{
+    struct pollfd events = {.events = POLLIN};
+    GError *error = NULL;
+    uint64_t value;
+    Host host;
+
+    (void)state;
+    host_init(&host);
+    events.fd = vmload_loader_get_event_fd(host.loader);
+    assert_true(events.fd >= 0);
+    assert_int_equal(poll(&events, 1, 0), 0);
+    vmload_loader_set_channel(host.loader, api_channel());
+    assert_true(vmload_loader_start(host.loader, &error));
+    assert_true(vmload_loader_wait(host.loader, &error));
+    assert_int_equal(poll(&events, 1, 2000), 1);
+    assert_int_equal(read(events.fd, &value, sizeof(value)), sizeof(value));
+    assert_int_equal(poll(&events, 1, 0), 0);
+    host_clear(&host);
+}
+
+static gboolean on_state(VmloadLoader *loader, VmloadState state, void *opaque)
+{
+    assert_int_equal(state, vmload_loader_get_state(loader));
+    if (state == VMLOAD_STATE_COMPLETED) {
+        g_main_loop_quit(opaque);
+        return G_SOURCE_REMOVE;
+    }
+    return G_SOURCE_CONTINUE;
+}
+
+static gboolean on_late(void *opaque)
+{
+    (void)opaque;
+    fail_msg("the source was not dispatched");
+    return G_SOURCE_REMOVE;
+}
+
+static void test_source(void **state)
+{
+    GMainContext *context = g_main_context_new();
+    GMainLoop *loop = g_main_loop_new(context, FALSE);
+    GSource *late = g_timeout_source_new_seconds(10);
+    GSource *source;
+    Host host;
+
+    (void)state;
+    host_init(&host);
+    source = vmload_loader_create_source(host.loader);
+    g_source_set_callback(source, G_SOURCE_FUNC(on_state), loop, NULL);
+    g_source_attach(source, context);
+    g_source_set_callback(late, on_late, NULL, NULL);
+    g_source_attach(late, context);
+    vmload_loader_set_channel(host.loader, api_channel());
+    assert_true(vmload_loader_start(host.loader, NULL));
+    g_main_loop_run(loop);
+    assert_true(vmload_loader_wait(host.loader, NULL));
+    g_source_destroy(late);
+    g_source_unref(late);
+    g_source_unref(source);
+    host_clear(&host);
+    g_main_loop_unref(loop);
+    g_main_context_unref(context);
+}
+
 /* Many threads ask and one cancels, while a load runs. */
 static void *ask(void *opaque)
 {
@@ -467,6 +559,9 @@ int main(void)
         cmocka_unit_test(test_cancel_before_start),
         cmocka_unit_test(test_cancel_in_callback),
         cmocka_unit_test(test_finish_elsewhere),
+        cmocka_unit_test(test_reference),
+        cmocka_unit_test(test_event_fd),
+        cmocka_unit_test(test_source),
         cmocka_unit_test(test_many_threads),
     };
 

@@ -18,6 +18,8 @@ enum {
     FLAG_MEMORY = 8,      /* RAM goes to memfds, not away */
     FLAG_CALLER_HAS = 16, /* the caller holds the big lock */
     FLAG_DEVICES = 32,    /* register devices of all lock classes */
+    FLAG_RESTART = 64,    /* they are restartable */
+    FLAG_WAIT = 128,      /* VMLOAD_LOCK_WAIT_ALLOW */
 };
 
 typedef struct {
@@ -122,10 +124,12 @@ static bool dev_apply(void *opaque, void *parsed, const VmloadSection *section,
 
 static void add_devices(VmloadLoader *loader, Host *host)
 {
-    const VmloadDeviceOps whole = {VMLOAD_DEVICE_OPS_INIT,
+    const uint32_t flags =
+        (host->flags & FLAG_RESTART) != 0 ? VMLOAD_DEVICE_RESTARTABLE : 0;
+    const VmloadDeviceOps whole = {VMLOAD_DEVICE_OPS_INIT, .flags = flags,
                                    .load = dev_load_locked};
-    const VmloadDeviceOps apply = {VMLOAD_DEVICE_OPS_INIT, .parse = dev_parse,
-                                   .apply = dev_apply};
+    const VmloadDeviceOps apply = {VMLOAD_DEVICE_OPS_INIT, .flags = flags,
+                                   .parse = dev_parse, .apply = dev_apply};
     const VmloadDeviceOps none = {VMLOAD_DEVICE_OPS_INIT, .load = dev_load};
     VmloadLockPlan plan = VMLOAD_LOCK_PLAN_INIT;
 
@@ -172,6 +176,9 @@ static VmloadLoader *make_loader(Host *host)
         vmload_loader_set_presence(loader, VMLOAD_PRESENCE_AUTO,
                                    VMLOAD_PRESENCE_AUTO, VMLOAD_PRESENCE_AUTO);
     }
+    if ((host->flags & FLAG_WAIT) != 0) {
+        vmload_loader_set_lock_wait(loader, VMLOAD_LOCK_WAIT_ALLOW);
+    }
     if ((host->flags & FLAG_DEVICES) != 0) {
         add_devices(loader, host);
     }
@@ -203,7 +210,8 @@ static int load(Host *host, const uint8_t *data, size_t size, uint32_t step)
     code = loaded ? -1 : error->code;
     vmload_loader_get_stats(loader, &stats);
     FUZZ_CHECK(stats.bytes_total <= size);
-    FUZZ_CHECK(caller_locked || stats.lock_io_waits == 0);
+    FUZZ_CHECK(caller_locked || (host->flags & FLAG_WAIT) != 0 ||
+               stats.lock_io_waits == 0);
     g_clear_error(&error);
     vmload_loader_free(loader);
     return code;
