@@ -186,6 +186,36 @@ static void test_arrays(void **state)
     vmload_node_free(root);
 }
 
+/* A getter of another kind gives its neutral value. */
+static void test_wrong_getters(void **state)
+{
+    VmloadNode *root = decode_ok(
+        DEVICE(FIELD("i", "int8", 1) ", " FIELD("u", "uint8", 1) ", "
+               FIELD("b", "buffer", 2) ", " FIELD("f", "CPU_Double_U", 8)),
+        bytes, 12);
+    const VmloadNode *node;
+    uint64_t length = 77;
+
+    (void)state;
+    node = vmload_node_find(root, "i");
+    assert_int_equal(vmload_node_get_int(node), -16);
+    assert_true(vmload_node_get_double(node) == -16.0);
+    assert_null(vmload_node_get_bytes(node, &length));
+    assert_int_equal(length, 0);
+    node = vmload_node_find(root, "u");
+    assert_true(vmload_node_get_double(node) == 1.0);
+    assert_int_equal(vmload_node_get_version(node), 0);
+    node = vmload_node_find(root, "b");
+    assert_int_equal(vmload_node_get_uint(node), 0);
+    assert_true(vmload_node_get_double(node) == 0.0);
+    node = vmload_node_find(root, "f");
+    assert_int_equal(vmload_node_get_int(node), 0);
+    assert_int_equal(vmload_node_get_uint(root), 0);
+    vmload_node_free(root);
+    vmload_node_free(NULL);
+    vmload_vmdesc_free(NULL);
+}
+
 /* The three ways in which versions list uncompressed arrays. */
 static void test_array_forms(void **state)
 {
@@ -675,6 +705,7 @@ int main(void)
         cmocka_unit_test(test_integers),
         cmocka_unit_test(test_other_types),
         cmocka_unit_test(test_arrays),
+        cmocka_unit_test(test_wrong_getters),
         cmocka_unit_test(test_array_forms),
         cmocka_unit_test(test_array_of_pointers),
         cmocka_unit_test(test_subsection),
