@@ -389,6 +389,10 @@ def check_links(root, findings):
                     anchor not in anchors(page.read_text()):
                 findings.add(path, where, f'no such heading: {target}')
     findings.require(count, 'link')
+    index = (root / 'docs' / 'README.md').read_text()
+    for path in sorted((root / 'docs').glob('*.md')):
+        if path.name != 'README.md' and f'({path.name})' not in index:
+            findings.add(path, 1, 'not in the index, docs/README.md')
 
 
 # --- citations of the wire format -----------------------------------------
