@@ -14,6 +14,7 @@ typedef struct {
     char *stats;
     char *commit;
     double stall_timeout;
+    gboolean switchover_ack;
     gboolean quiet;
     gboolean progress;
 } Options;
@@ -140,6 +141,8 @@ static VmloadLoader *receive_loader(Receive *receive, GError **error)
     vmload_loader_set_timeouts(
         loader, stall_ms != 0 ? MIN(stall_ms, HANDSHAKE_MS) : HANDSHAKE_MS,
         stall_ms);
+    vmload_loader_set_switchover_ack(loader, options->switchover_ack,
+                                     VMLOAD_SWITCHOVER_ACK_LEGACY);
     if (options->commit != NULL && strcmp(options->commit, "atomic") == 0) {
         vmload_loader_set_commit(loader, VMLOAD_COMMIT_ATOMIC);
     }
@@ -312,6 +315,8 @@ int cli_receive(int argc, char **argv)
          "atomic|streaming"},
         {"stall-timeout", 0, 0, G_OPTION_ARG_DOUBLE, &options->stall_timeout,
          "Fail after so long without a byte (default: never)", "SEC"},
+        {"switchover-ack", 0, 0, G_OPTION_ARG_NONE, &options->switchover_ack,
+         "The source has the capability switchover-ack", NULL},
         {"quiet", 'q', 0, G_OPTION_ARG_NONE, &options->quiet,
          "Print errors only", NULL},
         {"progress", 0, 0, G_OPTION_ARG_NONE, &options->progress,

@@ -120,7 +120,7 @@ def test_switchover_ack(folder):
             qemu.capabilities(return_path=True, switchover_ack=True)
         except harness.QmpError as error:
             raise harness.Skip(str(error)) from error
-        receiver = Receiver(folder, uri)
+        receiver = Receiver(folder, uri, "--switchover-ack")
         qemu.migrate(uri)
         qemu.wait_migration()
         check_loaded(receiver.finish(), qemu, pattern=True)
