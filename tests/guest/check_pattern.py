@@ -1,12 +1,11 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
 """Check guest memory against the pattern of tests/guest/sweep.S.
 
 The guest writes strictly upwards, word by word, so at any instant its range
 holds sweep n up to some word and sweep n - 1 from there on. This program
 computes both and compares every word: one that is lost, stale or misplaced
 is found and named.
-
-SPDX-License-Identifier: BSD-3-Clause
 """
 
 import argparse

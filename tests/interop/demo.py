@@ -1,9 +1,8 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
 """Boots a guest in a real QEMU and migrates it, running, into vmload.
 
 Started by scripts/demo; shows what is going on and ends with a summary.
-
-SPDX-License-Identifier: BSD-3-Clause
 """
 
 import argparse

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 """What the interop tests share: QEMU as source, vmload as destination.
 # SPDX-License-Identifier: BSD-3-Clause
 
@@ -8,8 +9,6 @@ Environment:
   VMLOAD_QEMU     path or name of the source (default: qemu-system-x86_64)
   VMLOAD_KEEP     keep the scratch folder when a test fails
   CI              a missing QEMU is a failure, not a skip
-
-SPDX-License-Identifier: BSD-3-Clause
 """
 
 import array

@@ -1,10 +1,9 @@
+# SPDX-License-Identifier: BSD-3-Clause
 """A second, independent reader of guest memory out of a recorded stream.
 
 Slow, simple, and sharing no line with the library: what it rebuilds is what
 vmload must rebuild. It starts at the RAM section, believes every byte, and
 stops at the first section that is not RAM's.
-
-SPDX-License-Identifier: BSD-3-Clause
 """
 
 import collections
@@ -46,6 +45,7 @@ class Reader:
         self.blocks = {}
         self.counts = collections.Counter()
         self.name = None
+        self.footers = False
         at = data.find(b"\x03ram\0\0\0\0\0\0\0\4")
         if at < 0:
             raise StreamError("no RAM section")
@@ -80,6 +80,7 @@ class Reader:
                 self.page(flags, offset)
         self.end = self.at
         if self.data[self.at] == 0x7E:
+            self.footers = True
             self.at += 5
         if self.data[self.at] == 0x08 and self.data[self.at + 2] == 11:
             self.at += 5                    # switchover-start

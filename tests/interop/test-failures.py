@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
 """What happens when one side goes away, or is not what it should be.
-
-SPDX-License-Identifier: BSD-3-Clause
 """
 
 import os

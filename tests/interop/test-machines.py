@@ -1,10 +1,9 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
 """Machines and devices: all decoded, and what they say is true.
 
 The source, stopped after its migration, is asked over HMP and QMP for the
 state that vmload took out of the stream.
-
-SPDX-License-Identifier: BSD-3-Clause
 """
 
 import os

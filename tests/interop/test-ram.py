@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
 """Guest memory: dirtied while it migrates, XBZRLE, several blocks, sizes.
-
-SPDX-License-Identifier: BSD-3-Clause
 """
 
 import os

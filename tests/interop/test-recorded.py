@@ -1,9 +1,8 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
 """The recorded streams of tests/streams, as files and through pipes.
 
 Needs no QEMU: what must come out is in index.json.
-
-SPDX-License-Identifier: BSD-3-Clause
 """
 
 import hashlib

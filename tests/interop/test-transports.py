@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
 """Every transport a QEMU can migrate over, with a guest that runs.
-
-SPDX-License-Identifier: BSD-3-Clause
 """
 
 import os
