@@ -22,11 +22,12 @@ PERIOD = 0.005
 # What every QEMU from 7.2 on can be.
 MACHINE = "pc-q35-7.2"
 DEVICES = (
-    ["VGA", "e1000e", "qemu-xhci", "virtio-balloon-pci", "ich9-intel-hda",
-     "virtio-scsi-pci", "virtio-serial-pci", "usb-tablet"] +
-    ["pcie-root-port,id=p%d,slot=%d,chassis=%d" % (i, i, i)
-     for i in range(1, 5)] +
-    ["virtio-rng-pci"] * 12)
+    ["VGA", "e1000e", "qemu-xhci,p2=15,p3=15", "virtio-balloon-pci",
+     "ich9-intel-hda", "virtio-scsi-pci", "virtio-serial-pci"] +
+    ["usb-tablet"] * 15 +
+    ["virtio-rng-pci"] * 8 +
+    ["pcie-root-port,id=p%d,chassis=%d,addr=%x.%x,multifunction=on" % (
+        i, i, 0x10 + i // 8, i % 8) for i in range(32)])
 # Flags of RAM records (docs/format.md).
 ZERO, MEM_SIZE, PAGE, EOS, CONTINUE = 0x02, 0x04, 0x08, 0x10, 0x20
 PAGE_SIZE = 4096
@@ -175,11 +176,14 @@ class Asker:
         elif "error" in answer:
             raise harness.HarnessError(answer["error"]["desc"])
 
-    def run(self, timeout):
-        """Asks until the load has ended. Missed turns are made up for."""
+    def run(self, timeout, window=None):
+        """Asks until the load has ended, or all that is due in WINDOW
+        seconds. Missed turns are made up for."""
         self.sock.settimeout(timeout)
         begin = due = time.monotonic()
         while self.status not in ("completed", "failed"):
+            if window and due - begin >= window:
+                break
             wait = due - time.monotonic()
             if wait > 0 and select.select([self.sock], [], [], wait)[0]:
                 self.note(self.line())
@@ -202,13 +206,23 @@ def summary(seconds):
             "max": values[-1]}
 
 
-def load(binary, bench, folder, memory, case, options):
-    """One load of CASE; a result like the host program's."""
+def histogram(seconds):
+    """[upper bound, count] pairs, as the host program has them."""
+    counts = {}
+    for value in seconds:
+        bound = max(1024, 1 << int(value * 1e9).bit_length())
+        counts[bound] = counts.get(bound, 0) + 1
+    return sorted(counts.items())
+
+
+def load(binary, bench, folder, memory, case, options, window=None):
+    """One load of CASE; a result like the host program's. With WINDOW the
+    destination expects multifd, and is only looked at for that long."""
     path = os.path.join(folder, "socket")
     log = open(os.path.join(folder, "sender.log"), "wb")
     with log, start(binary, folder, "destination", memory,
                     incoming="defer") as qemu:
-        qemu.capabilities(events=True)
+        qemu.capabilities(events=True, multifd=window is not None)
         qemu.cmd("migrate-incoming", uri="unix:" + path)
         asker = Asker(qemu)
         harness.wait_until("the socket", lambda: os.path.exists(path))
@@ -218,21 +232,25 @@ def load(binary, bench, folder, memory, case, options):
         sender.stdout.readline()
         gc.disable()
         try:
-            window = asker.run(harness.TIMEOUT)
+            took = asker.run(harness.TIMEOUT, window)
         finally:
             gc.enable()
             harness.reap(sender)
-    if asker.status != "completed":
+    if not window and asker.status != "completed":
         raise harness.HarnessError("the load failed")
-    return {"window_ns": int(window * 1e9), "late": summary(asker.late),
-            "samples": sorted(int(s * 1e9) for s in asker.late)}
+    return {"window_ns": int(took * 1e9), "late": summary(asker.late),
+            "histogram": histogram(asker.late)}
 
 
-def run_case(binary, bench, folder, memory, case, options):
-    result = {"case": case, "rule": "QEMU " + version(binary), "error": None,
-              "loads": 1}
+def run_case(binary, bench, folder, memory, case, options, window=None):
+    """A row of the results. With WINDOW seconds: see load()."""
+    rule = "QEMU " + version(binary) + (" multifd" if window else "")
+    result = {"case": case, "rule": rule, "error": None, "loads": 1}
     try:
-        result.update(load(binary, bench, folder, memory, case, options))
+        result.update(load(binary, bench, folder, memory, case, options,
+                           window))
     except (harness.HarnessError, OSError) as error:
         result["error"] = str(error)
+    if os.path.exists(os.path.join(folder, "socket")):
+        os.unlink(os.path.join(folder, "socket"))
     return result

@@ -14,7 +14,7 @@ CASES = {
     "f": "one byte of the magic",
 }
 COLOURS = {"control": "#999999", "libvmload": "#1b7837", "series": "#d95f02"}
-QEMU_COLOURS = ("#7570b3", "#b2a9e0")
+QEMU_COLOURS = ("#7570b3", "#a6761d", "#e7298a", "#66a61e")
 
 
 def duration(ns):

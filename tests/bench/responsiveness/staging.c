@@ -10,6 +10,8 @@
 /* What a device does with its state, where it does something. */
 #define CALLBACK_NS 25000
 
+#define N_WAYS 5
+
 typedef struct {
     HostRule rule;
     uint64_t callback_ns;
@@ -58,22 +60,43 @@ static uint64_t device_bytes(const Stream *stream, guint *n)
     return bytes;
 }
 
+/*
+ * In another order each time: a load is faster or slower for the one that
+ * ran before it.
+ */
+static void shuffle(guint *order, guint n)
+{
+    guint i;
+
+    for (i = n; i > 1; i--) {
+        guint other = (guint)g_random_int_range(0, (gint32)i);
+        guint kept = order[i - 1];
+
+        order[i - 1] = order[other];
+        order[other] = kept;
+    }
+}
+
 static bool measure(const Options *options, const Stream *stream, Way *ways,
                     guint n, GError **error)
 {
     BigLock *lock = big_lock_new();
+    guint order[N_WAYS] = {0, 1, 2, 3, 4};
     bool ok = true;
     int round;
     guint i;
 
+    g_return_val_if_fail(n == N_WAYS, false);
     /* The first rounds warm up. */
     for (round = -5; ok && round < options->rounds; round++) {
+        shuffle(order, n);
         for (i = 0; ok && i < n; i++) {
+            Way *way = &ways[order[i]];
             uint64_t took;
 
-            ok = load_once(stream, lock, &ways[i], &took, error);
+            ok = load_once(stream, lock, way, &took, error);
             if (ok && round >= 0) {
-                samples_add(ways[i].took, took);
+                samples_add(way->took, took);
             }
         }
     }
