@@ -17,8 +17,10 @@ struct VmloadPool {
     const char *name;
     uint32_t max_threads;
     GPtrArray *threads;
-    GAsyncQueue *queue; /* of VmloadJob; &stop ends a worker */
-    VmloadJob stop;
+    GMutex mutex; /* leaf: guards the three below, not held in a job */
+    GCond cond;   /* of the workers: the queue has grown, or stop is set */
+    GQueue queue; /* of VmloadJob */
+    bool stop;
     int done_fd; /* counts jobs that are done */
 };
 
@@ -44,7 +46,9 @@ VmloadPool *vmload_pool_new(const VmloadHostOps *ops, void *opaque,
     pool->name = name;
     pool->max_threads = max_threads;
     pool->threads = g_ptr_array_new();
-    pool->queue = g_async_queue_new();
+    g_mutex_init(&pool->mutex);
+    g_cond_init(&pool->cond);
+    g_queue_init(&pool->queue);
     pool->done_fd = fd;
     return pool;
 }
@@ -61,6 +65,20 @@ static void run_job(VmloadPool *pool, VmloadJob *job)
     (void)written;
 }
 
+/* NULL: no job is left, and none will come. */
+static VmloadJob *next_job(VmloadPool *pool)
+{
+    VmloadJob *job;
+
+    g_mutex_lock(&pool->mutex);
+    while (g_queue_is_empty(&pool->queue) && !pool->stop) {
+        g_cond_wait(&pool->cond, &pool->mutex);
+    }
+    job = g_queue_pop_head(&pool->queue);
+    g_mutex_unlock(&pool->mutex);
+    return job;
+}
+
 static void *worker_thread(void *data)
 {
     Worker *worker = data;
@@ -70,7 +88,7 @@ static void *worker_thread(void *data)
     if (pool->ops->thread_enter != NULL) {
         pool->ops->thread_enter(pool->opaque, worker->name);
     }
-    while ((job = g_async_queue_pop(pool->queue)) != &pool->stop) {
+    while ((job = next_job(pool)) != NULL) {
         run_job(pool, job);
     }
     if (pool->ops->thread_leave != NULL) {
@@ -103,14 +121,17 @@ void vmload_pool_free(VmloadPool *pool)
     if (pool == NULL) {
         return;
     }
-    for (i = 0; i < pool->threads->len; i++) {
-        g_async_queue_push(pool->queue, &pool->stop);
-    }
+    g_mutex_lock(&pool->mutex);
+    pool->stop = true;
+    g_cond_broadcast(&pool->cond);
+    g_mutex_unlock(&pool->mutex);
     for (i = 0; i < pool->threads->len; i++) {
         g_thread_join(g_ptr_array_index(pool->threads, i));
     }
     g_ptr_array_unref(pool->threads);
-    g_async_queue_unref(pool->queue);
+    g_queue_clear(&pool->queue);
+    g_cond_clear(&pool->cond);
+    g_mutex_clear(&pool->mutex);
     close(pool->done_fd);
     g_free(pool);
 }
@@ -125,7 +146,10 @@ void vmload_pool_push(VmloadPool *pool, VmloadJob *job)
         run_job(pool, job);
         return;
     }
-    g_async_queue_push(pool->queue, job);
+    g_mutex_lock(&pool->mutex);
+    g_queue_push_tail(&pool->queue, job);
+    g_cond_signal(&pool->cond);
+    g_mutex_unlock(&pool->mutex);
 }
 
 bool vmload_job_is_done(const VmloadJob *job)

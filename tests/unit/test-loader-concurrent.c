@@ -15,7 +15,7 @@ typedef struct {
     GMutex mutex;
     GCond cond;
     GMutex big_lock;
-    GThread *owner; /* of the big lock */
+    GThread *owner; /* of the big lock, atomic */
     GString *log;   /* applied, by name */
     GThread *loading;
     uint32_t parsing;     /* parses that are under way */
@@ -37,15 +37,21 @@ static void host_lock(void *opaque)
     Host *host = opaque;
 
     g_mutex_lock(&host->big_lock);
-    host->owner = g_thread_self();
+    g_atomic_pointer_set(&host->owner, g_thread_self());
 }
 
 static void host_unlock(void *opaque)
 {
     Host *host = opaque;
 
-    host->owner = NULL;
+    g_atomic_pointer_set(&host->owner, NULL);
     g_mutex_unlock(&host->big_lock);
+}
+
+/* By this thread? */
+static bool is_locked(Host *host)
+{
+    return g_atomic_pointer_get(&host->owner) == g_thread_self();
 }
 
 static void note(Host *host, const char *name)
@@ -64,7 +70,7 @@ static void *device_parse(void *opaque, VmloadReader *reader,
     uint32_t value;
 
     (void)section;
-    assert_true(host->owner != g_thread_self());
+    assert_false(is_locked(host));
     g_mutex_lock(&host->mutex);
     host->parsing++;
     host->parsing_max = MAX(host->parsing_max, host->parsing);
@@ -95,7 +101,7 @@ static bool device_apply(void *opaque, void *parsed,
     Device *device = opaque;
 
     (void)error;
-    assert_true(device->host->owner == g_thread_self());
+    assert_true(is_locked(device->host));
     assert_string_equal(section->idstr, device->name);
     assert_int_equal(GPOINTER_TO_UINT(parsed), 0x01020304);
     note(device->host, device->name);
@@ -116,7 +122,7 @@ static bool device_load(void *opaque, VmloadReader *reader,
     Device *device = opaque;
 
     (void)section;
-    assert_true(device->host->owner == g_thread_self());
+    assert_true(is_locked(device->host));
     if (device->fail) {
         return vmload_reader_error(reader, error, VMLOAD_ERROR_MISMATCH,
                                    "no");
