@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What the interop tests share: QEMU as source, vmload as destination.
-# SPDX-License-Identifier: BSD-3-Clause
 
 Python 3.9 and its standard library only. Linux only (pdeathsig, /proc/net).
 
@@ -242,11 +241,10 @@ class Qmp:
 
 FINAL = ("completed", "failed", "cancelled")
 
-# QEMU before 9.0 loses writes of a TCG guest while it migrates: where a RAM
-# block is a multiple of 64 pages, it clears dirty bits without telling the
-# TLB, so that later writes to the page go unseen (seen with 7.2.22: pages on
-# the source differ from the last ones it sent). Blocks of another size take
-# a path that is right. So every guest has this much memory on top.
+# QEMU 7.2 (not 10.0) loses writes of a TCG guest while it migrates: where a
+# RAM block is a multiple of 64 pages, it clears dirty bits without telling
+# the TLB, so that later writes to the page go unseen (docs/interop.md). Blocks
+# of another size take a path that is right. So every guest has this on top.
 EXTRA_KIB = 8
 
 

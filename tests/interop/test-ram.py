@@ -142,6 +142,27 @@ def test_sparse_files(folder):
         check(used < 8 << 20, "256 MiB of mostly zeros take %d bytes", used)
 
 
+def test_background_snapshot(folder):
+    """The guest goes on while its memory is sent; there is no RAM END."""
+    guest = Guest(folder, end=0x800000)
+    uri = "unix:%s/socket" % folder
+    with Qemu(folder, memory=16, boot="rom", guest=guest,
+              shared=False) as qemu:
+        qemu.wait_sweeps(2)
+        try:
+            qemu.capabilities(background_snapshot=True)
+        except harness.QmpError as error:
+            raise harness.Skip(str(error)) from error
+        receiver = Receiver(folder, uri)
+        qemu.migrate(uri)
+        qemu.wait_migration()
+        result = receiver.finish()
+        check_loaded(result, pattern=True)
+        check_decoded(result)
+        check(qemu.status() == "running", "source is %s", qemu.status())
+        qemu.wait_sweeps(2)
+
+
 def test_paused_guest(folder):
     """A guest that does not run, and one that never ran."""
     guest = Guest(folder, end=0x400000)
