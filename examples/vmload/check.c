@@ -10,6 +10,9 @@
 
 #define FOOTER_SIZE 5
 
+/* Each one that is missing is a search through the whole file. */
+#define MISSING_MAX 16
+
 typedef struct {
     CliDevices *devices;
     VmloadLimits limits;
@@ -227,8 +230,11 @@ static bool footer_is_there(const CliTail *tail, uint64_t at, uint64_t end,
     return GUINT32_FROM_BE(id) == section_id;
 }
 
-/* One section that no loader has seen; *@at moves behind it. */
-static void check_unseen(Check *check, const CliTail *tail, uint64_t index,
+/*
+ * One section that no loader has seen; *@at moves behind it. False: there
+ * is none.
+ */
+static bool check_unseen(Check *check, const CliTail *tail, uint64_t index,
                          const VmloadVmdescDevice *device, uint64_t *at)
 {
     GError *error = NULL;
@@ -242,14 +248,14 @@ static void check_unseen(Check *check, const CliTail *tail, uint64_t index,
         problem(check, "device '%s'/%u: described, but no section of it "
                 "found from offset 0x%" PRIx64 " on",
                 device->name, device->instance_id, *at);
-        return;
+        return false;
     }
     if (device->size > end - start) {
         problem(check, "offset 0x%" PRIx64 ": device '%s'/%u: expected %" PRIu64
                 " bytes as described, found %" PRIu64,
                 start, device->name, device->instance_id, device->size,
                 end - start);
-        return;
+        return true;
     }
     if (device->has_version && device->version_id != version) {
         problem(check, "offset 0x%" PRIx64 ": device '%s'/%u: expected "
@@ -275,6 +281,7 @@ static void check_unseen(Check *check, const CliTail *tail, uint64_t index,
                 *at, device->name, device->instance_id, section_id,
                 device->size);
     }
+    return true;
 }
 
 /* Behind the loader's error, led by the description. */
@@ -284,14 +291,21 @@ static void check_behind(Check *check, const CliTail *tail,
     VmloadVmdescDevice device = {.struct_size = sizeof(device)};
     uint64_t n = vmload_vmdesc_get_n_devices(tail->vmdesc);
     bool *loaded = mark_loaded(check, n);
+    uint32_t missing = 0;
     uint64_t i;
 
-    for (i = 0; i < n; i++) {
-        if (!loaded[i] && vmload_vmdesc_get_device(tail->vmdesc, i, &device)) {
-            check_unseen(check, tail, i, &device, &from);
+    for (i = 0; i < n && missing < MISSING_MAX; i++) {
+        if (!loaded[i] &&
+            vmload_vmdesc_get_device(tail->vmdesc, i, &device) &&
+            !check_unseen(check, tail, i, &device, &from)) {
+            missing++;
         }
     }
     g_free(loaded);
+    if (i < n) {
+        note("too many missing sections: the last %" PRIu64
+             " described devices were not looked for", n - i);
+    }
     if (from != tail->json - 6) {
         note("offset 0x%" PRIx64 ": %" PRIu64 " bytes before EOF belong to "
              "no section that was recognised",

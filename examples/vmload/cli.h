@@ -86,7 +86,8 @@ json_t *cli_json_text(const char *text, uint64_t length);
 
 /*
  * A decoded tree: structs as objects, arrays as arrays, bytes as hex, null
- * markers as null. A name that is there already gets "#2", "#3", ...
+ * markers as null. A name that is there already gets '#' and the field's
+ * position, from 0. NULL if there is no memory.
  */
 json_t *cli_json_node(const VmloadNode *node);
 

@@ -198,36 +198,50 @@ static const char *record_key(uint32_t type)
     }
 }
 
+/* "raw", and for live sections "record". */
+static bool json_add_raw(json_t *json, const CliSection *section)
+{
+    char *hex = cli_hex(section->data, section->length);
+    bool ok = hex != NULL;
+
+    if (section->type != VMLOAD_RECORD_FULL) {
+        json_object_set_new(json, "record",
+                            json_string(record_key(section->type)));
+    }
+    ok = ok && json_object_set_new(json, "raw", json_string_nocheck(hex)) == 0;
+    g_free(hex);
+    return ok;
+}
+
 json_t *cli_devices_json(const CliDevices *devices, const CliSection *section,
                          GError **error)
 {
     json_t *json = json_object();
-    bool full = section->type == VMLOAD_RECORD_FULL;
+    bool ok;
 
     json_object_set_new(json, "name", cli_json_text(section->name,
                                                     strlen(section->name)));
     json_object_set_new(json, "instance_id",
                         json_integer(section->instance_id));
     json_object_set_new(json, "version", json_integer(section->version_id));
-    if (full && devices->vmdesc != NULL) {
+    if (section->type == VMLOAD_RECORD_FULL && devices->vmdesc != NULL) {
         VmloadNode *root = cli_devices_decode(devices, section, error);
 
         if (root == NULL) {
             json_decref(json);
             return NULL;
         }
-        json_object_set_new(json, "fields", cli_json_node(root));
+        ok = json_object_set_new(json, "fields", cli_json_node(root)) == 0;
         vmload_node_free(root);
     } else {
-        char *hex = cli_hex(section->data, section->length);
-
-        if (!full) {
-            json_object_set_new(json, "record",
-                                json_string(record_key(section->type)));
-        }
-        json_object_set_new(json, "raw",
-                            hex != NULL ? json_string_nocheck(hex) : NULL);
-        g_free(hex);
+        ok = json_add_raw(json, section);
+    }
+    if (!ok) {
+        json_decref(json);
+        g_set_error(error, VMLOAD_ERROR, VMLOAD_ERROR_LIMIT,
+                    "device '%s'/%u: no memory for its JSON", section->name,
+                    section->instance_id);
+        return NULL;
     }
     return json;
 }

@@ -54,19 +54,26 @@ static json_t *json_double(double value)
     return json_sprintf("0x%016" PRIx64, bits);
 }
 
-/* Adds (and takes) @value; false if there is no memory. */
-static bool object_add(json_t *object, const char *name, json_t *value)
+/*
+ * Adds (and takes) @value; false if there is no memory. Not by counting up
+ * from #2: a hostile description may have a hundred thousand equal names.
+ */
+static bool object_add(json_t *object, const char *name, uint64_t position,
+                       json_t *value)
 {
-    char *other = NULL;
-    uint32_t n = 1;
+    GString *other;
     bool ok;
 
-    while (json_object_get(object, other != NULL ? other : name) != NULL) {
-        g_free(other);
-        other = g_strdup_printf("%s#%u", name, ++n);
+    if (json_object_get(object, name) == NULL) {
+        return json_object_set_new(object, name, value) == 0;
     }
-    ok = json_object_set_new(object, other != NULL ? other : name, value) == 0;
-    g_free(other);
+    other = g_string_new(name);
+    g_string_append_printf(other, "#%" PRIu64, position);
+    while (json_object_get(object, other->str) != NULL) {
+        g_string_append_c(other, '#');
+    }
+    ok = json_object_set_new(object, other->str, value) == 0;
+    g_string_free(other, TRUE);
     return ok;
 }
 
@@ -83,7 +90,7 @@ static json_t *json_children(const VmloadNode *node)
         json_t *value = cli_json_node(child);
 
         ok = array ? json_array_append_new(json, value) == 0
-                   : object_add(json, vmload_node_get_name(child), value);
+                   : object_add(json, vmload_node_get_name(child), i, value);
     }
     if (!ok) {
         json_decref(json);

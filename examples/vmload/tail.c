@@ -77,7 +77,8 @@ uint64_t cli_tail_find(const CliTail *tail, uint64_t from,
                        uint32_t *section_id, uint32_t *version_id)
 {
     uint64_t name = strlen(device->name);
-    uint64_t end = tail->json != 0 ? tail->json : tail->length;
+    /* The EOF record and the description's head are no section's. */
+    uint64_t end = tail->json != 0 ? tail->json - 6 : tail->length;
 
     while (from < end && end - from >= 14 + name) {
         const uint8_t *at =

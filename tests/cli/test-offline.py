@@ -13,6 +13,16 @@ from cli import Case, INDEX, LOADABLE, REFUSED, data, escape, path, run
 HEADER = 8
 
 
+def described(name, change):
+    """A stream whose description went through @change."""
+    stream = data(name)
+    at = INDEX[name]['vmdesc_offset'] + 5
+    root = json.loads(stream[at:])
+    change(root)
+    text = json.dumps(root).encode()
+    return stream[:at - 4] + struct.pack('>I', len(text)) + text
+
+
 class Usage(Case):
     def test_usage(self):
         for args in ([], ['nothing'], ['inspect'], ['inspect', 'a', 'b'],
@@ -147,6 +157,15 @@ class Dump(Case):
                                    '0000:00:00.0/I440FX/0', path('pc')))
         self.assertEqual(found, again)
 
+    def test_equal_names(self):
+        def change(root):
+            root['devices'][0]['fields'][2]['name'] = 'cpu_ticks_offset'
+
+        found = json.loads(self.ok('dump', '-d', 'timer', '-',
+                                   stdin=described('none', change)))
+        self.assertEqual(list(found[0]['fields']),
+                         ['cpu_ticks_offset', 'unused', 'cpu_ticks_offset#2'])
+
     def test_no_device(self):
         for name in ('nothing', 'dma/2', 'dma/1x', '/', ''):
             self.assertIn('no device', self.fails('dump', '-d', name,
@@ -201,6 +220,7 @@ class Check(Case):
         file = self.write('stream', content)
         code, out, err = run('check', file)
         self.assertEqual(err, '')
+        self.last_output = out
         lines = out.splitlines()
         problems = [line for line in lines if line.startswith('problem: ')]
         self.assertEqual(code, 1 if problems else 0, out)
@@ -276,6 +296,32 @@ class Check(Case):
         found = self.problems(stream[:end] + stream[start:])
         self.assertEqual(len(found), 1)
         self.assertProblem(found, "'i8254'/0", 'in the description')
+
+    def test_many_missing(self):
+        """A long description does not make many searches."""
+        def change(root):
+            device = root['devices'][0]
+            root['devices'][:0] = [dict(device, name='missing%d' % i)
+                                   for i in range(30)]
+
+        stream = bytearray(described('none', change))
+        record = self.record('none', 'timer')
+        stream[record['offset'] + record['length'] - 5] = 0
+        found = self.problems(bytes(stream))
+        missing = [line for line in found if "'missing" in line]
+        self.assertEqual(len(missing), 16)
+        self.assertIn('too many', self.last_output)
+
+    def test_section_at_the_very_end(self):
+        """The head of a section where its payload cannot be."""
+        def change(root):
+            root['devices'].append(dict(root['devices'][0], name='x'))
+
+        stream = described('none', change)
+        at = INDEX['none']['vmdesc_offset'] - 1
+        head = b'\4\0\0\0\x09\1x\0\0\0\0\0\0\0\2'
+        for cut in range(len(head) + 1):
+            self.problems(stream[:at - 1] + head[:cut] + stream[at:])
 
     def test_global_state(self):
         stream = data('pc')
