@@ -143,7 +143,8 @@ typedef enum {
  * @load: reads one section from @reader. WHOLE: big lock held. NONE: not
  *     held, the reader streams. Required where the plan names WHOLE or NONE.
  * @parse: APPLY: reads one section without the lock and returns what it
- *     parsed, NULL on error.
+ *     parsed, NULL on error. @apply follows only if @parse stopped where the
+ *     section ends.
  * @apply: APPLY: makes @parsed the device's state, big lock held.
  * @parsed_free: frees what @parse returned, after @apply or instead of it.
  *     No lock. Optional: then nothing is freed.
@@ -158,6 +159,9 @@ typedef enum {
  * @after: (array zero-terminated=1) (nullable): VMLOAD_DEVICE_CONCURRENT:
  *     names (idstr) of devices whose state must be applied first, as far as
  *     the stream has them; borrowed until the loader is freed.
+ *
+ * @setup, @all_loaded, @cleanup and @switchover_ack_needed are for registered
+ * devices; one that is found has none of them called.
  *
  * All run on the thread that loads the main channel, no two at once, but for
  * the `parse` and `parsed_free` of VMLOAD_DEVICE_CONCURRENT devices. They

@@ -198,8 +198,10 @@ typedef struct {
  *     stream has none: then nothing is present. No lock. Optional.
  * @command_lock: which VmloadLock a command needs, by number: WHOLE or
  *     NONE. No lock. Optional: NONE.
- * @command: takes over a command; its payload is in @reader. With the lock
- *     that @command_lock said. Optional: DEFAULT.
+ * @command: takes over a command; its payload is in @reader, all of it in
+ *     memory. Behind PACKAGED's four bytes stands the package, ready for
+ *     vmload_loader_dispatch(). With the lock that @command_lock said.
+ *     Optional: DEFAULT.
  * @plan: which locks a section needs, by name only, for devices that were
  *     not registered; NULL: the default plan. The plan is copied at once.
  *     No lock. Optional.

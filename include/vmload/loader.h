@@ -254,7 +254,9 @@ VMLOAD_EXPORT void vmload_loader_set_lock_wait(VmloadLoader *loader,
  * vmload_loader_set_timeouts:
  * @loader: the loader.
  * @handshake_ms: milliseconds from the first connection until the main
- *     channel has said what it is; 0: no bound; default 30000.
+ *     channel has said what it is; for a channel that was given, between the
+ *     bytes of the stream's header (nobody knows when its source begins); 0:
+ *     no bound; default 30000.
  * @stall_ms: milliseconds without a byte from the peer, once the load is
  *     active; 0: no bound (default).
  *
@@ -539,7 +541,11 @@ VMLOAD_EXPORT void vmload_loader_cancel(VmloadLoader *loader);
  *
  * The host has done its part after `finish`. Called once for each `finish`.
  * A cancelled load does not wait for it: then the call may be left out, and
- * must not come after vmload_loader_free().
+ * must not come after vmload_loader_free(). Of a call and a cancel the first
+ * decides: after the call the guest may run here, so that no cancel can give
+ * it back to the source. A host must cancel and answer in an order it knows,
+ * under its big lock for instance, and not let the guest run once it has
+ * cancelled.
  *
  * Errors: none.
  * States: running, after `finish` was called. Threads: any. Blocks: no.
@@ -638,7 +644,8 @@ typedef struct {
  * @loader: the loader.
  * @position: (inout): struct_size set by the caller; the rest is filled.
  *
- * Tells where the load is; once it has failed, where that was.
+ * Tells where the load is: the record, and as @offset its start. Once it has
+ * failed, where that was: the record, and as @offset the byte.
  *
  * Errors: none.
  * States: any. Threads: any. Blocks: no.
@@ -693,7 +700,8 @@ VMLOAD_EXPORT VmloadLedgerEntry *vmload_loader_get_ledger(VmloadLoader *loader,
  * Return: VMLOAD_COMMAND_DONE at EOF; VMLOAD_COMMAND_QUIT if a command of the
  *     host said so; VMLOAD_COMMAND_FAILED with @error set.
  * Errors: as vmload_loader_wait().
- * States: running. Threads: callback. Blocks: as @reader does.
+ * States: running. Threads: callback; with the big lock held @reader must be
+ * over memory. Blocks: as @reader does.
  * Since: 0.1
  */
 VMLOAD_EXPORT VmloadCommandResult vmload_loader_dispatch(VmloadLoader *loader,
@@ -726,11 +734,15 @@ typedef enum {
  *
  * Sends one message to the source, whole, also while other threads do.
  *
- * Return: true if it was written.
+ * Return: true if it was written, or waits to be.
  * Errors: VMLOAD_ERROR_FAILED: no return path is open, or a @type or @length
- *     that the source would refuse; VMLOAD_ERROR_IO; VMLOAD_ERROR_CANCELLED.
+ *     that the source would refuse; VMLOAD_ERROR_IO: the connection broke, or
+ *     the source does not read and the queue is full; VMLOAD_ERROR_CANCELLED.
  * States: running. Threads: any, also in callbacks with the big lock held.
- * Blocks: while the connection's buffer is full.
+ * Blocks: while the connection's buffer is full; never with the big lock
+ * held: then the message waits in a queue of 64 KiB, which the loading thread
+ * writes before it reads on. (On threads of the host's own this needs
+ * `lock_is_held`.)
  * Since: 0.1
  */
 VMLOAD_EXPORT bool vmload_loader_send_return_path(VmloadLoader *loader,
@@ -745,13 +757,14 @@ VMLOAD_EXPORT bool vmload_loader_send_return_path(VmloadLoader *loader,
  * @error: (nullable): where to put the error.
  *
  * One device that said switchover_ack_needed is ready. LEGACY: the last one
- * sends the message; PER_DEVICE: each does.
+ * sends the message; PER_DEVICE: each does. Before the source has opened its
+ * return path the message waits for that.
  *
  * Return: true if it was noted and, where due, sent.
  * Errors: VMLOAD_ERROR_FAILED: more calls than devices; and as
  *     vmload_loader_send_return_path().
  * States: running. Threads: any, also in callbacks with the big lock held.
- * Blocks: while the connection's buffer is full.
+ * Blocks: as vmload_loader_send_return_path().
  * Since: 0.1
  */
 VMLOAD_EXPORT bool vmload_loader_approve_switchover(VmloadLoader *loader,

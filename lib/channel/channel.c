@@ -471,6 +471,32 @@ bool vmload_channel_write(VmloadChannel *channel, const void *data,
     return true;
 }
 
+int64_t vmload_channel_try_write(VmloadChannel *channel, const void *data,
+                                 uint64_t length, GError **error)
+{
+    struct iovec iov = {.iov_base = (void *)(uintptr_t)data,
+                        .iov_len = (size_t)length};
+    bool blocked;
+
+    if (!channel_write_some(channel, &iov, &blocked, error)) {
+        return -1;
+    }
+    return blocked ? VMLOAD_CHANNEL_WOULD_BLOCK
+                   : (int64_t)(length - iov.iov_len);
+}
+
+bool vmload_channel_wait_writable(VmloadChannel *channel,
+                                  const VmloadWait *wait, GError **error)
+{
+    int64_t deadline = -1;
+
+    return (wait->cancel == NULL ||
+            vmload_cancel_check(wait->cancel, error)) &&
+           channel_wait(channel, VMLOAD_DIRECTION_WRITE, wait, &deadline,
+                        error) &&
+           (wait->cancel == NULL || vmload_cancel_check(wait->cancel, error));
+}
+
 int64_t vmload_channel_preadv(VmloadChannel *channel, const struct iovec *iov,
                               uint32_t n, uint64_t offset,
                               const VmloadWait *wait, GError **error)

@@ -58,6 +58,17 @@ bool vmload_channel_write(VmloadChannel *channel, const void *data,
                           GError **error);
 
 /*
+ * Writes what the transport takes without waiting: how many bytes, or
+ * VMLOAD_CHANNEL_WOULD_BLOCK, or -1 with @error set. One thread at a time.
+ */
+int64_t vmload_channel_try_write(VmloadChannel *channel, const void *data,
+                                 uint64_t length, GError **error);
+
+/* Waits until a write is worth a try. Any thread. */
+bool vmload_channel_wait_writable(VmloadChannel *channel,
+                                  const VmloadWait *wait, GError **error);
+
+/*
  * Reads at an absolute offset (of the file, not of the stream), from any
  * number of threads; -1 with UNSUPPORTED if not seekable.
  */

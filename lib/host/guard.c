@@ -13,6 +13,12 @@ void vmload_guard_init(VmloadGuard *guard, const VmloadHostOps *ops,
     guard->opaque = opaque;
 }
 
+void vmload_guard_adopt(VmloadGuard *guard)
+{
+    guard->caller_locked = true;
+    __atomic_store_n(&guard->owner, g_thread_self(), __ATOMIC_RELAXED);
+}
+
 /*
  * Checks the host, not the stream: a callback that loses the lock, or a lock
  * function that does not lock, is a bug of the host's.
@@ -27,14 +33,17 @@ void vmload_guard_lock(VmloadGuard *guard, VmloadHold *hold)
 {
     uint64_t before = vmload_clock_ns();
 
-    g_return_if_fail(guard->caller_locked || !vmload_guard_is_held(guard));
-    if (!guard->caller_locked && guard->ops->lock != NULL) {
+    memset(hold, 0, sizeof(*hold));
+    hold->nested = vmload_guard_is_held(guard);
+    if (!hold->nested && guard->ops->lock != NULL) {
         guard->ops->lock(guard->opaque);
     }
     guard_check_held(guard);
     hold->taken_ns = vmload_clock_ns();
+    if (hold->nested) {
+        return;
+    }
     hold->wait_ns = hold->taken_ns - before;
-    hold->held_ns = 0;
     __atomic_store_n(&guard->owner, g_thread_self(), __ATOMIC_RELAXED);
     __atomic_fetch_add(&guard->holds, 1, __ATOMIC_RELAXED);
     __atomic_fetch_add(&guard->wait_ns, hold->wait_ns, __ATOMIC_RELAXED);
@@ -44,6 +53,9 @@ void vmload_guard_unlock(VmloadGuard *guard, VmloadHold *hold)
 {
     guard_check_held(guard);
     hold->held_ns = vmload_clock_ns() - hold->taken_ns;
+    if (hold->nested) {
+        return;
+    }
     __atomic_fetch_add(&guard->held_total_ns, hold->held_ns,
                        __ATOMIC_RELAXED);
     /* Only the holder of the lock gets here: no other writer. */
@@ -52,7 +64,7 @@ void vmload_guard_unlock(VmloadGuard *guard, VmloadHold *hold)
                          __ATOMIC_RELAXED);
     }
     __atomic_store_n(&guard->owner, NULL, __ATOMIC_RELAXED);
-    if (!guard->caller_locked && guard->ops->unlock != NULL) {
+    if (guard->ops->unlock != NULL) {
         guard->ops->unlock(guard->opaque);
     }
 }
@@ -60,9 +72,18 @@ void vmload_guard_unlock(VmloadGuard *guard, VmloadHold *hold)
 bool vmload_guard_is_held(VmloadGuard *guard)
 {
     /* Another thread's pointer is never this thread's: relaxed will do. */
-    return guard->caller_locked ||
-           __atomic_load_n(&guard->owner, __ATOMIC_RELAXED) ==
-               g_thread_self();
+    return __atomic_load_n(&guard->owner, __ATOMIC_RELAXED) ==
+           g_thread_self();
+}
+
+bool vmload_guard_may_wait(VmloadGuard *guard)
+{
+    if (vmload_guard_is_held(guard)) {
+        return guard->caller_locked;
+    }
+    /* A thread of the host's: only the host knows. */
+    return guard->ops->lock_is_held == NULL ||
+           !guard->ops->lock_is_held(guard->opaque);
 }
 
 void vmload_guard_count_io_wait(VmloadGuard *guard, uint64_t ns)

@@ -13,7 +13,7 @@ typedef struct {
     const VmloadHostOps *ops; /* borrowed, with NULL for what is missing */
     void *opaque;
     bool caller_locked; /* vmload_loader_run() under the caller's lock */
-    GThread *owner;     /* atomic: our thread that holds the lock */
+    GThread *owner;     /* atomic: the loading thread while it holds the lock */
     /* Atomic counters, nanoseconds. */
     uint64_t holds;
     uint64_t wait_ns;
@@ -28,17 +28,33 @@ typedef struct {
     uint64_t taken_ns; /* when the lock was had */
     uint64_t wait_ns;  /* how long that took */
     uint64_t held_ns;  /* set by vmload_guard_unlock() */
+    bool nested;       /* the lock was held already: nothing to give back */
 } VmloadHold;
 
 void vmload_guard_init(VmloadGuard *guard, const VmloadHostOps *ops,
                        void *opaque);
 
-/* Not nested: a thread of ours holds the big lock once at a time. */
+/*
+ * The calling thread holds the lock already and keeps it as long as the load
+ * runs: no lock function is called, no hold is counted.
+ */
+void vmload_guard_adopt(VmloadGuard *guard);
+
+/*
+ * May nest, since a host may dispatch a package within a callback that holds
+ * the lock: only the outermost hold takes it and is counted.
+ */
 void vmload_guard_lock(VmloadGuard *guard, VmloadHold *hold);
 void vmload_guard_unlock(VmloadGuard *guard, VmloadHold *hold);
 
 /* Does the calling thread hold the big lock? */
 bool vmload_guard_is_held(VmloadGuard *guard);
+
+/*
+ * May the calling thread wait for the peer? Not with the big lock held,
+ * unless that is the caller's own.
+ */
+bool vmload_guard_may_wait(VmloadGuard *guard);
 
 /* This thread has waited @ns for bytes: counted if it held the lock. */
 void vmload_guard_count_io_wait(VmloadGuard *guard, uint64_t ns);

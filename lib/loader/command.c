@@ -7,33 +7,18 @@
 
 #include <string.h>
 
-static bool send_message(VmloadLoader *loader, VmloadReturnPathType type,
-                         const uint8_t *data, uint32_t length, GError **error)
-{
-    return vmload_return_path_send(&loader->return_path, type, data, length,
-                                   &loader->wait, error);
-}
-
 static bool command_open_return_path(VmloadLoader *loader,
                                      VmloadReader *payload, GError **error)
 {
-    bool first = !vmload_return_path_is_open(&loader->return_path);
-
     (void)payload;
     vmload_return_path_open(&loader->return_path, loader->channel);
-    /* No device wants to wait: the legacy source hears it at once. */
-    if (first && loader->switchover_ack &&
-        loader->switchover_ack_mode == VMLOAD_SWITCHOVER_ACK_LEGACY &&
-        g_atomic_int_get(&loader->switchover_ack_count) == 0) {
-        return send_message(loader, VMLOAD_RETURN_PATH_SWITCHOVER_ACK, NULL,
-                            0, error);
-    }
-    return true;
+    return vmload_loader_send_switchover_acks(loader, error);
 }
 
 static bool command_ping(VmloadLoader *loader, VmloadReader *payload,
                          GError **error)
 {
+    const VmloadWait *wait;
     uint8_t value[4];
 
     if (!vmload_reader_read(payload, value, sizeof(value), error)) {
@@ -44,8 +29,10 @@ static bool command_ping(VmloadLoader *loader, VmloadReader *payload,
                                    "expected OPEN_RETURN_PATH before PING, "
                                    "found PING");
     }
-    return send_message(loader, VMLOAD_RETURN_PATH_PONG, value, sizeof(value),
-                        error);
+    wait = vmload_guard_may_wait(&loader->guard) ? &loader->wait : NULL;
+    return vmload_return_path_send(&loader->return_path,
+                                   VMLOAD_RETURN_PATH_PONG, value,
+                                   sizeof(value), wait, error);
 }
 
 static bool command_switchover_start(VmloadLoader *loader,
@@ -107,62 +94,30 @@ static VmloadCommandResult host_command(VmloadLoader *loader,
     if (lock) {
         vmload_guard_unlock(&loader->guard, &hold);
     }
-    if (result == VMLOAD_COMMAND_FAILED) {
-        vmload_callback_failed(local, error);
-        return VMLOAD_COMMAND_FAILED;
-    }
-    g_clear_error(&local);
-    return result;
+    /* What the host may not answer counts as a failure. */
+    return vmload_callback_result((uint32_t)result < VMLOAD_COMMAND_FAILED,
+                                  &local, error)
+               ? result
+               : VMLOAD_COMMAND_FAILED;
 }
 
 /*
  * A package: all its bytes are read before its first record is parsed
- * (stream format, section 7).
+ * (stream format, section 7). They stand behind the command's own payload.
  */
 static VmloadCommandResult load_package(VmloadLoader *loader,
-                                        VmloadReader *reader,
                                         VmloadReader *payload, GError **error)
 {
-    VmloadCommandResult result = VMLOAD_COMMAND_FAILED;
-    VmloadReader *package;
-    uint64_t offset;
-    uint8_t *data;
     uint32_t length;
 
     if (!vmload_reader_get_be32(payload, &length, error)) {
         return VMLOAD_COMMAND_FAILED;
     }
-    if (reader != loader->reader) {
-        vmload_reader_error(reader, error, VMLOAD_ERROR_MALFORMED,
-                            "expected no package in a package");
-        return VMLOAD_COMMAND_FAILED;
-    }
-    if (length > loader->limits.package_bytes) {
-        vmload_reader_error(reader, error, VMLOAD_ERROR_LIMIT,
-                            "a package of %u bytes exceeds the limit "
-                            "package_bytes (%" G_GUINT64_FORMAT ")", length,
-                            loader->limits.package_bytes);
-        return VMLOAD_COMMAND_FAILED;
-    }
-    offset = vmload_reader_get_offset(reader);
-    data = g_try_malloc(MAX(length, 1));
-    if (data == NULL) {
-        vmload_reader_error(reader, error, VMLOAD_ERROR_LIMIT,
-                            "no memory for a package of %u bytes", length);
-        return VMLOAD_COMMAND_FAILED;
-    }
-    if (vmload_reader_read(reader, data, length, error)) {
-        package = vmload_reader_new_memory(data, length, offset);
-        result = vmload_loader_dispatch_records(loader, package, error);
-        vmload_reader_free(package);
-    }
-    g_free(data);
-    return result;
+    return vmload_loader_dispatch_records(loader, payload, error);
 }
 
 /* Decides who processes the command, and does it. */
 static VmloadCommandResult process_command(VmloadLoader *loader,
-                                           VmloadReader *reader,
                                            VmloadReader *payload,
                                            const VmloadCommand *command,
                                            GError **error)
@@ -174,9 +129,101 @@ static VmloadCommandResult process_command(VmloadLoader *loader,
         return result;
     }
     if (command->command == VMLOAD_COMMAND_PACKAGED) {
-        return load_package(loader, reader, payload, error);
+        return load_package(loader, payload, error);
     }
     return default_command(loader, payload, command, error);
+}
+
+/* How long is the package behind the command? Its length was read. */
+static bool package_length(VmloadLoader *loader, VmloadReader *reader,
+                           const uint8_t *payload, uint32_t *length,
+                           GError **error)
+{
+    memcpy(length, payload, sizeof(*length));
+    *length = GUINT32_FROM_BE(*length);
+    if (reader != loader->reader) {
+        return vmload_reader_error(reader, error, VMLOAD_ERROR_MALFORMED,
+                                   "expected no package in a package");
+    }
+    if (*length > loader->limits.package_bytes) {
+        return vmload_reader_error(reader, error, VMLOAD_ERROR_LIMIT,
+                                   "a package of %u bytes exceeds the limit "
+                                   "package_bytes (%" G_GUINT64_FORMAT ")",
+                                   *length, loader->limits.package_bytes);
+    }
+    return vmload_loader_stage_bytes(loader, *length, error);
+}
+
+/* The bytes of a command, and of the package behind it. */
+static uint8_t *read_payload(VmloadLoader *loader, VmloadReader *reader,
+                             const VmloadCommand *command, uint32_t *package,
+                             GError **error)
+{
+    /* At most 64 KiB: the length is a be16. */
+    uint8_t *data = g_try_malloc(MAX(command->length, 1));
+    uint8_t *longer;
+
+    if (data == NULL) {
+        vmload_reader_error(reader, error, VMLOAD_ERROR_LIMIT,
+                            "no memory for a command of %u bytes",
+                            command->length);
+        return NULL;
+    }
+    *package = 0;
+    if (!vmload_reader_read(reader, data, command->length, error) ||
+        (command->command == VMLOAD_COMMAND_PACKAGED &&
+         !package_length(loader, reader, data, package, error))) {
+        g_free(data);
+        return NULL;
+    }
+    if (*package == 0) {
+        return data;
+    }
+    longer = g_try_realloc(data, (gsize)command->length + *package);
+    if (longer == NULL) {
+        g_free(data);
+        vmload_reader_error(reader, error, VMLOAD_ERROR_LIMIT,
+                            "no memory for a package of %u bytes", *package);
+        return NULL;
+    }
+    if (!vmload_reader_read(reader, longer + command->length, *package,
+                            error)) {
+        g_free(longer);
+        return NULL;
+    }
+    return longer;
+}
+
+/* The command is read: it is processed and reported. */
+static VmloadCommandResult run_command(VmloadLoader *loader,
+                                       VmloadReader *reader,
+                                       VmloadReader *payload,
+                                       const VmloadCommand *command,
+                                       GError **error)
+{
+    VmloadCommandResult result = process_command(loader, payload, command,
+                                                 error);
+    const GError *cause = vmload_reader_get_error(payload);
+
+    if (result != VMLOAD_COMMAND_FAILED && cause != NULL) {
+        /* The first error sticks, whatever the host made of it. */
+        result = VMLOAD_COMMAND_FAILED;
+        if (error != NULL) {
+            *error = g_error_copy(cause);
+        }
+    }
+    if (result == VMLOAD_COMMAND_FAILED) {
+        g_prefix_error(error, "command %s: ",
+                       vmload_command_name(command->command));
+        return result;
+    }
+    __atomic_fetch_add(&loader->counters.commands, 1, __ATOMIC_RELAXED);
+    vmload_loader_report_record(loader, VMLOAD_RECORD_COMMAND,
+                                command->command, command->offset,
+                                vmload_reader_get_offset(reader) -
+                                    command->offset,
+                                NULL);
+    return result;
 }
 
 VmloadCommandResult vmload_loader_load_command(VmloadLoader *loader,
@@ -188,37 +235,24 @@ VmloadCommandResult vmload_loader_load_command(VmloadLoader *loader,
     VmloadReader *payload;
     VmloadCommand command;
     uint64_t payload_offset;
+    uint32_t package;
     uint8_t *data;
 
     if (!vmload_command_read(reader, offset, &command, error)) {
         return VMLOAD_COMMAND_FAILED;
     }
     payload_offset = vmload_reader_get_offset(reader);
-    /* At most 64 KiB: the length is a be16. */
-    data = g_try_malloc(MAX(command.length, 1));
+    data = read_payload(loader, reader, &command, &package, error);
     if (data == NULL) {
-        vmload_reader_error(reader, error, VMLOAD_ERROR_LIMIT,
-                            "no memory for a command of %u bytes",
-                            command.length);
-        return VMLOAD_COMMAND_FAILED;
-    }
-    if (!vmload_reader_read(reader, data, command.length, error)) {
-        g_free(data);
-        return VMLOAD_COMMAND_FAILED;
-    }
-    payload = vmload_reader_new_memory(data, command.length, payload_offset);
-    result = process_command(loader, reader, payload, &command, error);
-    vmload_reader_free(payload);
-    g_free(data);
-    if (result == VMLOAD_COMMAND_FAILED) {
         g_prefix_error(error, "command %s: ",
                        vmload_command_name(command.command));
-        return result;
+        return VMLOAD_COMMAND_FAILED;
     }
-    __atomic_fetch_add(&loader->counters.commands, 1, __ATOMIC_RELAXED);
-    vmload_loader_report_record(loader, VMLOAD_RECORD_COMMAND,
-                                command.command, offset,
-                                vmload_reader_get_offset(reader) - offset,
-                                NULL);
+    payload = vmload_reader_new_memory(data, (uint64_t)command.length + package,
+                                       payload_offset);
+    result = run_command(loader, reader, payload, &command, error);
+    vmload_reader_free(payload);
+    g_free(data);
+    vmload_loader_unstage_bytes(loader, package);
     return result;
 }

@@ -11,18 +11,23 @@
 #define RAM_IDSTR "ram"
 #define RAM_VERSION 4
 
-bool vmload_callback_failed(GError *local, GError **error)
+bool vmload_callback_result(bool ok, GError **local, GError **error)
 {
-    if (local == NULL) {
+    if (ok) {
+        /* Of a callback that sets an error and carries on all the same. */
+        g_clear_error(local);
+        return true;
+    }
+    if (*local == NULL) {
         return vmload_fail(error, VMLOAD_ERROR_DEVICE,
                            "the host refused without saying why");
     }
-    if (local->domain == VMLOAD_ERROR) {
-        g_propagate_error(error, local);
+    if ((*local)->domain != VMLOAD_ERROR) {
+        vmload_fail(error, VMLOAD_ERROR_DEVICE, "%s", (*local)->message);
+        g_clear_error(local);
         return false;
     }
-    vmload_fail(error, VMLOAD_ERROR_DEVICE, "%s", local->message);
-    g_error_free(local);
+    g_propagate_error(error, g_steal_pointer(local));
     return false;
 }
 
@@ -33,9 +38,13 @@ static bool is_ram(const VmloadSection *section)
 
 static bool unknown_section(const VmloadSection *section, GError **error)
 {
-    return vmload_fail(error, VMLOAD_ERROR_MISMATCH,
-                       "expected a known device, found '%s' instance %u",
-                       section->idstr, section->instance_id);
+    char *idstr = g_strescape(section->idstr, NULL);
+
+    vmload_fail(error, VMLOAD_ERROR_MISMATCH,
+                "expected a known device, found '%s' instance %u", idstr,
+                section->instance_id);
+    g_free(idstr);
+    return false;
 }
 
 /* RAM's pages say themselves where they end: streamed, without the lock. */
@@ -119,8 +128,9 @@ static bool find_host_device(VmloadLoader *loader, const VmloadTarget *target,
 
     if (!loader->ops.find(loader->opaque, section, &found->device, &local)) {
         found->known = false;
-        return local == NULL || vmload_callback_failed(local, error);
+        return vmload_callback_result(local == NULL, &local, error);
     }
+    g_clear_error(&local);
     if (found->device.ops == NULL) {
         return vmload_fail(error, VMLOAD_ERROR_FAILED,
                            "the host found a device without callbacks");
@@ -173,9 +183,11 @@ static bool load_unknown(VmloadLoader *loader, const VmloadSection *section,
                            "is staged");
     }
     if (loader->ops.raw_section != NULL &&
-        !loader->ops.raw_section(loader->opaque, section, data, candidate,
-                                 &local)) {
-        return vmload_callback_failed(local, error);
+        !vmload_callback_result(
+            loader->ops.raw_section(loader->opaque, section, data, candidate,
+                                    &local),
+            &local, error)) {
+        return false;
     }
     return vmload_reader_skip(reader, candidate, error);
 }
@@ -189,6 +201,9 @@ bool vmload_target_check(VmloadLoader *loader, const VmloadSection *section,
 
     if (target->kind == VMLOAD_TARGET_RAW) {
         return true;
+    }
+    if (target->kind == VMLOAD_TARGET_REGISTERED) {
+        return find_device(loader, target, section, &found, error);
     }
     vmload_guard_lock(&loader->guard, &hold);
     ok = find_device(loader, target, section, &found, error);
@@ -228,16 +243,17 @@ static bool load_whole(VmloadLoader *loader, const VmloadTarget *target,
 
     vmload_guard_lock(&loader->guard, &hold);
     ok = find_device(loader, target, section, &found, error);
-    if (ok && found.known) {
-        note_restartable(&found.ops, restartable);
-        ok = found.ops.load(found.device.opaque, reader, section, &local) ||
-             vmload_callback_failed(local, error);
+    if (!ok || !found.known) {
+        vmload_guard_unlock(&loader->guard, &hold);
+        cost_add_hold(cost, &hold);
+        return ok && load_unknown(loader, section, reader, error);
     }
+    note_restartable(&found.ops, restartable);
+    ok = found.ops.load(found.device.opaque, reader, section, &local);
     vmload_guard_unlock(&loader->guard, &hold);
     cost_add_hold(cost, &hold);
     cost->callback_ns += hold.held_ns;
-    return ok && !found.known ? load_unknown(loader, section, reader, error)
-                              : ok;
+    return vmload_callback_result(ok, &local, error);
 }
 
 bool vmload_target_find(VmloadLoader *loader, const VmloadTarget *target,
@@ -267,11 +283,7 @@ void *vmload_found_parse(const VmloadFound *found, VmloadReader *reader,
                                     &local);
 
     cost->callback_ns += vmload_clock_ns() - begin;
-    if (parsed == NULL) {
-        vmload_callback_failed(local, error);
-        return NULL;
-    }
-    g_clear_error(&local);
+    vmload_callback_result(parsed != NULL, &local, error);
     return parsed;
 }
 
@@ -291,13 +303,49 @@ bool vmload_found_apply(VmloadLoader *loader, const VmloadFound *found,
     bool ok;
 
     vmload_guard_lock(&loader->guard, &hold);
-    ok = found->ops.apply(found->device.opaque, parsed, section, &local) ||
-         vmload_callback_failed(local, error);
+    ok = found->ops.apply(found->device.opaque, parsed, section, &local);
     vmload_guard_unlock(&loader->guard, &hold);
     cost_add_hold(cost, &hold);
     cost->callback_ns += hold.held_ns;
     vmload_found_discard(found, parsed);
-    return ok;
+    return vmload_callback_result(ok, &local, error);
+}
+
+/*
+ * What was parsed is believed only if the section ends where the parser
+ * stopped: the device is not touched by a section that is broken.
+ */
+static bool check_parsed(const VmloadLoader *loader,
+                         const VmloadSection *section, VmloadReader *reader,
+                         GError **error)
+{
+    const GError *failed = vmload_reader_get_error(reader);
+
+    if (failed != NULL) {
+        if (error != NULL) {
+            *error = g_error_copy(failed);
+        }
+        return false;
+    }
+    return !vmload_loader_has_footers(loader) ||
+           vmload_section_footer_check(reader, section, error);
+}
+
+/* Parses without the lock, applies with it. */
+static bool load_apply(VmloadLoader *loader, const VmloadFound *found,
+                       VmloadReader *reader, const VmloadSection *section,
+                       VmloadCost *cost, GError **error)
+{
+    void *parsed = vmload_found_parse(found, reader, section, cost, error);
+
+    if (parsed == NULL) {
+        return false;
+    }
+    if (!check_parsed(loader, section, reader, error)) {
+        vmload_found_discard(found, parsed);
+        return false;
+    }
+    return vmload_found_apply(loader, found, section, parsed, cost, error);
 }
 
 /* The device reads the stream, and the lock is never taken. */
@@ -307,12 +355,10 @@ static bool load_streaming(const VmloadFound *found, VmloadReader *reader,
 {
     GError *local = NULL;
     uint64_t begin = vmload_clock_ns();
-    bool ok = found->ops.load(found->device.opaque, reader, section,
-                              &local) ||
-              vmload_callback_failed(local, error);
+    bool ok = found->ops.load(found->device.opaque, reader, section, &local);
 
     cost->callback_ns += vmload_clock_ns() - begin;
-    return ok;
+    return vmload_callback_result(ok, &local, error);
 }
 
 static bool load_unlocked(VmloadLoader *loader, const VmloadTarget *target,
@@ -321,7 +367,6 @@ static bool load_unlocked(VmloadLoader *loader, const VmloadTarget *target,
                           GError **error)
 {
     VmloadFound found;
-    void *parsed;
 
     if (!vmload_target_find(loader, target, section, &found, cost, error)) {
         return false;
@@ -330,12 +375,9 @@ static bool load_unlocked(VmloadLoader *loader, const VmloadTarget *target,
         return load_unknown(loader, section, reader, error);
     }
     note_restartable(&found.ops, restartable);
-    if (target->lock == VMLOAD_LOCK_NONE) {
-        return load_streaming(&found, reader, section, cost, error);
-    }
-    parsed = vmload_found_parse(&found, reader, section, cost, error);
-    return parsed != NULL && vmload_found_apply(loader, &found, section,
-                                                parsed, cost, error);
+    return target->lock == VMLOAD_LOCK_NONE
+               ? load_streaming(&found, reader, section, cost, error)
+               : load_apply(loader, &found, reader, section, cost, error);
 }
 
 bool vmload_target_load(VmloadLoader *loader, const VmloadTarget *target,
@@ -369,8 +411,9 @@ static bool run_phase(VmloadLoader *loader, const VmloadRegistered *device,
         return true;
     }
     vmload_guard_lock(&loader->guard, &hold);
-    ok = phase(device->opaque, &local) || vmload_callback_failed(local, error);
+    ok = phase(device->opaque, &local);
     vmload_guard_unlock(&loader->guard, &hold);
+    ok = vmload_callback_result(ok, &local, error);
     if (!ok) {
         g_prefix_error(error, "%s of device '%s' instance %u: ", name,
                        device->idstr, device->instance_id);
@@ -390,9 +433,10 @@ bool vmload_devices_setup(VmloadLoader *loader, GError **error)
         }
         if (device->ops.switchover_ack_needed != NULL &&
             device->ops.switchover_ack_needed(device->opaque)) {
-            g_atomic_int_inc(&loader->switchover_ack_count);
+            vmload_loader_expect_approval(loader);
         }
     }
+    vmload_loader_settle_approvals(loader);
     return true;
 }
 

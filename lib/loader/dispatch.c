@@ -10,6 +10,7 @@
 void vmload_loader_note_record(VmloadLoader *loader, uint32_t record,
                                uint64_t offset, const VmloadSection *section)
 {
+    loader->position_final = false;
     g_mutex_lock(&loader->mutex);
     loader->position.record = record;
     loader->position.record_offset = offset;
@@ -18,6 +19,17 @@ void vmload_loader_note_record(VmloadLoader *loader, uint32_t record,
     loader->position.instance_id = section != NULL ? section->instance_id : 0;
     g_strlcpy(loader->position.idstr, section != NULL ? section->idstr : "",
               sizeof(loader->position.idstr));
+    g_mutex_unlock(&loader->mutex);
+}
+
+void vmload_loader_note_failure(VmloadLoader *loader, uint64_t offset)
+{
+    if (loader->position_final) {
+        return;
+    }
+    loader->position_final = true;
+    g_mutex_lock(&loader->mutex);
+    loader->position.offset = offset;
     g_mutex_unlock(&loader->mutex);
 }
 
@@ -85,6 +97,16 @@ static VmloadCommandResult load_record(VmloadLoader *loader,
     }
 }
 
+/* What callbacks could not write, as they held the big lock, goes out. */
+static bool between_records(VmloadLoader *loader, GError **error)
+{
+    const VmloadWait *wait =
+        vmload_guard_may_wait(&loader->guard) ? &loader->wait : NULL;
+
+    return vmload_cancel_check(loader->cancel, error) &&
+           vmload_return_path_flush(&loader->return_path, wait, error);
+}
+
 VmloadCommandResult vmload_loader_dispatch_records(VmloadLoader *loader,
                                                    VmloadReader *reader,
                                                    GError **error)
@@ -99,11 +121,14 @@ VmloadCommandResult vmload_loader_dispatch_records(VmloadLoader *loader,
     }
     loader->depth++;
     while (result == VMLOAD_COMMAND_DEFAULT) {
-        result = vmload_cancel_check(loader->cancel, error)
+        result = between_records(loader, error)
                      ? load_record(loader, reader, error)
                      : VMLOAD_COMMAND_FAILED;
     }
     loader->depth--;
+    if (result == VMLOAD_COMMAND_FAILED) {
+        vmload_loader_note_failure(loader, vmload_reader_get_offset(reader));
+    }
     return result;
 }
 

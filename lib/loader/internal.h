@@ -68,9 +68,11 @@ struct VmloadLoader {
     VmloadCounters counters;  /* atomic */
     int state;                /* VmloadState, atomic */
     int event_fd;             /* counts changes of the state */
-    int switchover_ack_count; /* devices that still wait, atomic */
     GMutex mutex;             /* leaf: guards the group below */
     VmloadPosition position;
+    uint32_t switchover_waits; /* devices that have not approved yet */
+    uint32_t switchover_due;   /* SWITCHOVER_ACKs to be sent */
+    bool switchover_asked;     /* all devices have said whether they wait */
     GError *host_error; /* what vmload_loader_finished() got */
     bool host_finished;
     int finished_fd; /* readable once host_finished is set */
@@ -88,6 +90,8 @@ struct VmloadLoader {
     bool footers_known;
     bool footers;
     uint32_t depth;
+    bool position_final; /* the place of the failure is known */
+    uint64_t staged;     /* bytes that stay staged: packages, commit log */
     uint64_t wait_begin_ns;
     VmloadHold ram_hold; /* around a block's resize */
     struct VmloadPendingList *pending; /* staged, not applied; nullable */
@@ -98,6 +102,15 @@ struct VmloadLoader {
 };
 
 /* loader.c */
+/* How a writer of the return path waits; NULL: this thread must not. */
+const VmloadWait *vmload_loader_write_wait(VmloadLoader *loader,
+                                           VmloadWait *wait);
+/* One more device has to approve the switchover. */
+void vmload_loader_expect_approval(VmloadLoader *loader);
+/* All devices have been asked. */
+void vmload_loader_settle_approvals(VmloadLoader *loader);
+/* Sends what is due, if there is a return path. */
+bool vmload_loader_send_switchover_acks(VmloadLoader *loader, GError **error);
 void vmload_loader_set_state(VmloadLoader *loader, VmloadState to);
 /* The source has stopped its guest, as far as the stream tells. */
 void vmload_loader_note_switchover(VmloadLoader *loader);
@@ -105,12 +118,24 @@ void vmload_loader_note_switchover(VmloadLoader *loader);
 /* life.c: the way of one load, on its thread. */
 void vmload_loader_main(VmloadLoader *loader);
 
+/*
+ * Bytes that are held in memory beside the reader's window, against the limit
+ * staged_bytes.
+ */
+bool vmload_loader_stage_bytes(VmloadLoader *loader, uint64_t n,
+                               GError **error);
+void vmload_loader_unstage_bytes(VmloadLoader *loader, uint64_t n);
+/* So many bytes are staged at the moment. */
+void vmload_loader_note_staged(VmloadLoader *loader, uint64_t n);
+
 /* dispatch.c: records up to EOF. */
 VmloadCommandResult vmload_loader_dispatch_records(VmloadLoader *loader,
                                                    VmloadReader *reader,
                                                    GError **error);
 void vmload_loader_note_record(VmloadLoader *loader, uint32_t record,
                                uint64_t offset, const VmloadSection *section);
+/* The load fails at @offset. The first call counts. */
+void vmload_loader_note_failure(VmloadLoader *loader, uint64_t offset);
 void vmload_loader_report_record(VmloadLoader *loader, uint32_t type,
                                  uint32_t command, uint64_t offset,
                                  uint64_t length,
@@ -123,16 +148,18 @@ VmloadCommandResult vmload_loader_load_command(VmloadLoader *loader,
                                                GError **error);
 
 /* section.c: one section; its type byte is read. */
+/* Will this section have a footer? An assumption until the first is seen. */
+bool vmload_loader_has_footers(const VmloadLoader *loader);
 bool vmload_loader_load_section(VmloadLoader *loader, VmloadReader *reader,
                                 uint32_t type, uint64_t offset,
                                 GError **error);
 
 /*
- * Did a device fail because its staged section has an end that it did not
- * expect? Then *@error says that instead.
+ * What a device made of a staged section: @ok, unless a read failed. Where it
+ * wanted more than there is (*@too_short), *@error says that instead.
  */
-bool vmload_staged_is_too_short(VmloadReader *staged, bool ok,
-                                uint64_t candidate, GError **error);
+bool vmload_staged_result(VmloadReader *staged, bool ok, uint64_t candidate,
+                          bool *too_short, GError **error);
 
 /* device.c: who takes a section, and the callbacks with their locks. */
 typedef enum {
@@ -192,8 +219,11 @@ bool vmload_devices_setup(VmloadLoader *loader, GError **error);
 bool vmload_devices_all_loaded(VmloadLoader *loader, GError **error);
 void vmload_devices_cleanup(VmloadLoader *loader);
 
-/* A callback's error becomes ours: domain, code, never unset. False. */
-bool vmload_callback_failed(GError *local, GError **error);
+/*
+ * What a callback returned. Its error becomes ours: domain, code, never unset
+ * on failure, and dropped on success.
+ */
+bool vmload_callback_result(bool ok, GError **local, GError **error);
 
 /* pending.c: sections that are staged and applied later. */
 bool vmload_pending_is_wanted(const VmloadLoader *loader,

@@ -6,7 +6,6 @@
 #include "host/clock.h"
 #include "trace.h"
 
-#include <errno.h>
 #include <poll.h>
 
 /* Silence after EOF that means: this source sends no description. */
@@ -68,7 +67,8 @@ static bool connect_main(VmloadLoader *loader, GError **error)
             return false;
         }
     }
-    loader->wait.timeout_us = (int64_t)loader->stall_ms * 1000;
+    /* Nobody knows when the source of a channel that was given will begin. */
+    loader->wait.timeout_us = 0;
     loader->reader = vmload_reader_new_channel(loader->channel, &loader->wait,
                                                error);
     if (loader->reader == NULL) {
@@ -161,9 +161,11 @@ static bool load_configuration(VmloadLoader *loader, GError **error)
         return false;
     }
     if (loader->ops.configuration != NULL &&
-        !loader->ops.configuration(loader->opaque,
-                                   &loader->configuration.view, &local)) {
-        return vmload_callback_failed(local, error);
+        !vmload_callback_result(
+            loader->ops.configuration(loader->opaque,
+                                      &loader->configuration.view, &local),
+            &local, error)) {
+        return false;
     }
     if (begins) {
         vmload_loader_report_record(
@@ -183,9 +185,15 @@ static bool load_header(VmloadLoader *loader, GError **error)
     }
     __atomic_store_n(&loader->counters.start_ns, vmload_clock_ns(),
                      __ATOMIC_RELAXED);
+    vmload_reader_set_timeout(loader->reader,
+                              (int64_t)loader->handshake_ms * 1000);
+    if (!vmload_stream_header_read(loader->reader, error)) {
+        return false;
+    }
+    loader->wait.timeout_us = (int64_t)loader->stall_ms * 1000;
+    vmload_reader_set_timeout(loader->reader, loader->wait.timeout_us);
     vmload_loader_set_state(loader, VMLOAD_STATE_ACTIVE);
-    return vmload_stream_header_read(loader->reader, error) &&
-           load_configuration(loader, error);
+    return load_configuration(loader, error);
 }
 
 /* A phase of all CPUs, with the lock. */
@@ -201,8 +209,9 @@ static bool cpu_sync(VmloadLoader *loader,
         return true;
     }
     vmload_guard_lock(&loader->guard, &hold);
-    ok = sync(loader->opaque, &local) || vmload_callback_failed(local, error);
+    ok = sync(loader->opaque, &local);
     vmload_guard_unlock(&loader->guard, &hold);
+    ok = vmload_callback_result(ok, &local, error);
     if (!ok) {
         g_prefix_error(error, "%s: ", name);
     }
@@ -287,9 +296,11 @@ static bool load_vmdesc(VmloadLoader *loader, GError **error)
         return false;
     }
     if (loader->ops.vmdescription != NULL &&
-        !loader->ops.vmdescription(loader->opaque, loader->vmdesc,
-                                   loader->vmdesc_length, &local)) {
-        return vmload_callback_failed(local, error);
+        !vmload_callback_result(
+            loader->ops.vmdescription(loader->opaque, loader->vmdesc,
+                                      loader->vmdesc_length, &local),
+            &local, error)) {
+        return false;
     }
     vmload_loader_report_record(loader, VMLOAD_RECORD_VMDESC, 0, offset,
                                 5 + loader->vmdesc_length, NULL);
@@ -329,24 +340,27 @@ static bool load_stream(VmloadLoader *loader, GError **error)
     return complete(loader, error);
 }
 
-/* "channel 'main', section 'cpu' instance 0: " in front of the cause. */
+/* "channel 'main', section 'cpu' instance 0 at 0x4e: " before the cause. */
 static void place_error(VmloadLoader *loader, GError **error)
 {
     const VmloadPosition *position = &loader->position;
+    char *idstr;
 
     if (loader->reader == NULL) {
         return;
     }
+    vmload_loader_note_failure(loader,
+                               vmload_reader_get_offset(loader->reader));
     if (position->idstr[0] != '\0') {
-        g_prefix_error(error, "channel '%s', section '%s' instance %u: ",
-                       position->channel, position->idstr,
-                       position->instance_id);
+        idstr = g_strescape(position->idstr, NULL);
+        g_prefix_error(error, "channel '%s', section '%s' instance %u at 0x%"
+                       G_GINT64_MODIFIER "x: ", position->channel, idstr,
+                       position->instance_id, position->record_offset);
+        g_free(idstr);
     } else {
-        g_prefix_error(error, "channel '%s': ", position->channel);
+        g_prefix_error(error, "channel '%s', record at 0x%" G_GINT64_MODIFIER
+                       "x: ", position->channel, position->record_offset);
     }
-    g_mutex_lock(&loader->mutex);
-    loader->position.offset = vmload_reader_get_offset(loader->reader);
-    g_mutex_unlock(&loader->mutex);
 }
 
 /* The one error that the load ends with. */
@@ -364,9 +378,28 @@ static GError *final_error(VmloadLoader *loader, GError *error)
     return error;
 }
 
+/* Has the host called vmload_loader_finished()? *@ok: it agreed. */
+static bool host_has_finished(VmloadLoader *loader, bool *ok, GError **error)
+{
+    bool finished;
+
+    g_mutex_lock(&loader->mutex);
+    finished = loader->host_finished;
+    if (finished) {
+        *ok = loader->host_error == NULL;
+        if (!*ok && error != NULL) {
+            *error = g_error_copy(loader->host_error);
+        }
+    }
+    g_mutex_unlock(&loader->mutex);
+    return finished;
+}
+
 /*
  * Waits until the host has called vmload_loader_finished(). A cancelled load
- * does not wait: the host may never answer.
+ * does not wait: the host may never answer. But an answer counts before a
+ * cancel that came behind it: the guest may run here already, and must not
+ * run at the source as well.
  */
 static bool wait_for_host(VmloadLoader *loader, GError **error)
 {
@@ -376,18 +409,12 @@ static bool wait_for_host(VmloadLoader *loader, GError **error)
     };
     bool ok;
 
-    while (poll(fds, G_N_ELEMENTS(fds), -1) < 0 && errno == EINTR) {
-        continue;
+    while (!host_has_finished(loader, &ok, error)) {
+        if (!vmload_cancel_check(loader->cancel, error)) {
+            return false;
+        }
+        vmload_poll(fds, G_N_ELEMENTS(fds), -1);
     }
-    if (!vmload_cancel_check(loader->cancel, error)) {
-        return false;
-    }
-    g_mutex_lock(&loader->mutex);
-    ok = loader->host_error == NULL;
-    if (!ok && error != NULL) {
-        *error = g_error_copy(loader->host_error);
-    }
-    g_mutex_unlock(&loader->mutex);
     return ok;
 }
 
@@ -408,30 +435,49 @@ static bool finish_host(VmloadLoader *loader, const GError *cause,
     if (wait_for_host(loader, &local)) {
         return true;
     }
-    vmload_callback_failed(local, error);
+    vmload_callback_result(false, &local, error);
+    g_prefix_error(error, "finish: ");
     return false;
 }
 
-/* Tells the source how it went, where it listens. */
-static void send_last_word(VmloadLoader *loader, bool loaded)
+/*
+ * SHUT 0 must arrive: without it the source takes its guest back. Nothing is
+ * to be done for a source that does not hear of a failure.
+ */
+static void send_shut(VmloadLoader *loader, bool loaded)
 {
-    VmloadWait wait = {.timeout_us = LAST_WORD_US};
+    const VmloadWait patient = {.cancel = loader->cancel};
+    const VmloadWait hasty = {.timeout_us = LAST_WORD_US};
 
-    /* Nothing can be done for a source that does not hear it. */
-    if (vmload_return_path_is_open(&loader->return_path)) {
-        vmload_return_path_shut(&loader->return_path, loaded ? 0 : 1, &wait,
-                                NULL);
+    if (!vmload_return_path_is_open(&loader->return_path)) {
+        return;
     }
+    if (!vmload_return_path_shut(&loader->return_path, loaded ? 0 : 1,
+                                 loaded ? &patient : &hasty, NULL) &&
+        loaded) {
+        vmload_return_path_flush(&loader->return_path, &hasty, NULL);
+    }
+}
+
+/* Tells the source how it went, where it listens, and lets it go. */
+static void disconnect(VmloadLoader *loader, bool loaded)
+{
+    send_shut(loader, loaded);
+    vmload_return_path_close(&loader->return_path);
     if (loader->channel != NULL) {
-        vmload_channel_shutdown(loader->channel, VMLOAD_DIRECTION_WRITE,
+        /* Others may have a reference: a source that writes on must see it. */
+        vmload_channel_shutdown(loader->channel,
+                                loaded ? VMLOAD_DIRECTION_WRITE
+                                       : VMLOAD_DIRECTION_BOTH,
                                 NULL);
     }
+    g_clear_pointer(&loader->reader, vmload_reader_free);
+    g_clear_pointer(&loader->channel, vmload_channel_unref);
 }
 
 void vmload_loader_main(VmloadLoader *loader)
 {
     GError *error = NULL;
-    GError *host_error = NULL;
     VmloadState final = VMLOAD_STATE_COMPLETED;
 
     if (!load_stream(loader, &error)) {
@@ -440,14 +486,16 @@ void vmload_loader_main(VmloadLoader *loader)
     /* What will not be applied goes before the host hears of the end. */
     vmload_pending_free(g_steal_pointer(&loader->pending));
     vmload_loader_set_state(loader, VMLOAD_STATE_FINISHING);
-    if (!finish_host(loader, error, &host_error) && error == NULL) {
-        error = g_steal_pointer(&host_error);
+    if (error == NULL) {
+        vmload_cancel_check(loader->cancel, &error);
     }
-    g_clear_error(&host_error);
+    /* The first cause is kept. */
+    finish_host(loader, error, error == NULL ? &error : NULL);
     vmload_devices_cleanup(loader);
-    send_last_word(loader, error == NULL);
+    disconnect(loader, error == NULL);
     if (error != NULL) {
-        final = error->code == VMLOAD_ERROR_CANCELLED
+        final = error->code == VMLOAD_ERROR_CANCELLED &&
+                        vmload_cancel_is_set(loader->cancel)
                     ? VMLOAD_STATE_CANCELLED
                     : VMLOAD_STATE_FAILED;
     }

@@ -38,16 +38,30 @@ static void level_raise(int fd)
     (void)written;
 }
 
+static void report_state(VmloadLoader *loader, VmloadState from,
+                         VmloadState to)
+{
+    level_raise(loader->event_fd);
+    if (loader->ops.state_changed != NULL) {
+        loader->ops.state_changed(loader->opaque, from, to);
+    }
+}
+
 void vmload_loader_set_state(VmloadLoader *loader, VmloadState to)
 {
     VmloadState from = vmload_loader_get_state(loader);
 
     g_return_if_fail((state_table[from] & (1u << to)) != 0);
     g_atomic_int_set(&loader->state, (int)to);
-    level_raise(loader->event_fd);
-    if (loader->ops.state_changed != NULL) {
-        loader->ops.state_changed(loader->opaque, from, to);
-    }
+    report_state(loader, from, to);
+}
+
+/* The way out of CONFIGURING, before the loading thread runs. */
+static void set_started(VmloadLoader *loader, bool started)
+{
+    loader->started = started;
+    g_atomic_int_set(&loader->state, started ? VMLOAD_STATE_WAITING
+                                             : VMLOAD_STATE_CONFIGURING);
 }
 
 void vmload_loader_note_switchover(VmloadLoader *loader)
@@ -79,9 +93,7 @@ static VmloadRamBlock *ram_announced(void *opaque, const char *idstr,
     }
     block = loader->announced(loader->announced_opaque, idstr, used_length,
                               &local);
-    if (block == NULL) {
-        vmload_callback_failed(local, error);
-    }
+    vmload_callback_result(block != NULL, &local, error);
     return block;
 }
 
@@ -255,19 +267,34 @@ void vmload_loader_unref(VmloadLoader *loader)
 void vmload_loader_set_limits(VmloadLoader *loader,
                               const VmloadLimits *limits)
 {
+    VmloadLimits copy;
+    size_t known;
+    bool ok;
+
     g_return_if_fail(is_configuring(loader) && limits != NULL);
-    g_return_if_fail(vmload_ops_copy(&loader->limits, sizeof(loader->limits),
-                                     limits, "VmloadLimits", NULL));
+    ok = vmload_ops_copy(&copy, sizeof(copy), limits, "VmloadLimits", NULL);
+    g_return_if_fail(ok);
+    /* What an older caller does not know keeps its default. */
+    known = MIN((size_t)limits->struct_size, sizeof(copy));
+    vmload_limits_init(&loader->limits);
+    memcpy(&loader->limits, &copy, known);
+    loader->limits.struct_size = (uint32_t)sizeof(copy);
 }
 
 void vmload_loader_set_expected_configuration(
     VmloadLoader *loader, const VmloadConfiguration *expected)
 {
+    VmloadConfiguration copy;
+    bool ok;
+
     g_return_if_fail(is_configuring(loader) && expected != NULL);
-    g_return_if_fail(
-        (expected->present & VMLOAD_CONFIGURATION_MACHINE) == 0 ||
-        expected->machine != NULL);
-    vmload_configuration_copy(&loader->expected, expected);
+    ok = vmload_ops_copy(&copy, sizeof(copy), expected, "VmloadConfiguration",
+                         NULL);
+    g_return_if_fail(ok);
+    g_return_if_fail((copy.present & VMLOAD_CONFIGURATION_MACHINE) == 0 ||
+                     copy.machine != NULL);
+    g_return_if_fail(copy.n_capabilities == 0 || copy.capabilities != NULL);
+    vmload_configuration_copy(&loader->expected, &copy);
 }
 
 void vmload_loader_set_presence(VmloadLoader *loader,
@@ -394,7 +421,7 @@ static void *loader_thread(void *data)
     if (loader->ops.thread_enter != NULL) {
         loader->ops.thread_enter(loader->opaque, MAIN_THREAD_NAME);
     }
-    vmload_loader_set_state(loader, VMLOAD_STATE_WAITING);
+    report_state(loader, VMLOAD_STATE_CONFIGURING, VMLOAD_STATE_WAITING);
     vmload_loader_main(loader);
     if (loader->ops.thread_leave != NULL) {
         loader->ops.thread_leave(loader->opaque);
@@ -406,15 +433,15 @@ bool vmload_loader_start(VmloadLoader *loader, GError **error)
 {
     GError *local = NULL;
 
-    g_return_val_if_fail(is_configuring(loader) && !loader->started, false);
+    g_return_val_if_fail(is_configuring(loader), false);
     if (!loader_begin(loader, error)) {
         return false;
     }
-    loader->started = true;
+    set_started(loader, true);
     loader->thread = g_thread_try_new(MAIN_THREAD_NAME, loader_thread, loader,
                                       &local);
     if (loader->thread == NULL) {
-        loader->started = false;
+        set_started(loader, false);
         vmload_fail(error, VMLOAD_ERROR_FAILED, "no thread: %s",
                     local->message);
         g_error_free(local);
@@ -425,13 +452,15 @@ bool vmload_loader_start(VmloadLoader *loader, GError **error)
 
 bool vmload_loader_run(VmloadLoader *loader, uint32_t flags, GError **error)
 {
-    g_return_val_if_fail(is_configuring(loader) && !loader->started, false);
+    g_return_val_if_fail(is_configuring(loader), false);
     if (!loader_begin(loader, error)) {
         return false;
     }
-    loader->started = true;
-    loader->guard.caller_locked = (flags & VMLOAD_RUN_CALLER_LOCKED) != 0;
-    vmload_loader_set_state(loader, VMLOAD_STATE_WAITING);
+    if ((flags & VMLOAD_RUN_CALLER_LOCKED) != 0) {
+        vmload_guard_adopt(&loader->guard);
+    }
+    set_started(loader, true);
+    report_state(loader, VMLOAD_STATE_CONFIGURING, VMLOAD_STATE_WAITING);
     vmload_loader_main(loader);
     return vmload_loader_wait(loader, error);
 }
@@ -462,6 +491,9 @@ void vmload_loader_finished(VmloadLoader *loader, const GError *error)
     bool first;
 
     g_return_if_fail(loader != NULL);
+    /* A late answer to a load that was cancelled meanwhile is fine. */
+    g_return_if_fail(vmload_loader_get_state(loader) >=
+                     VMLOAD_STATE_FINISHING);
     g_mutex_lock(&loader->mutex);
     first = !loader->host_finished;
     if (first) {
@@ -478,44 +510,4 @@ VmloadState vmload_loader_get_state(VmloadLoader *loader)
 {
     g_return_val_if_fail(loader != NULL, VMLOAD_STATE_CONFIGURING);
     return (VmloadState)g_atomic_int_get(&loader->state);
-}
-
-bool vmload_loader_send_return_path(VmloadLoader *loader,
-                                    VmloadReturnPathType type,
-                                    const uint8_t *data, uint32_t length,
-                                    GError **error)
-{
-    VmloadWait wait = {0};
-
-    g_return_val_if_fail(loader != NULL, false);
-    g_return_val_if_fail(data != NULL || length == 0, false);
-    if (type == VMLOAD_RETURN_PATH_SHUT) {
-        return vmload_fail(error, VMLOAD_ERROR_FAILED,
-                           "SHUT is sent by the library");
-    }
-    wait.cancel = loader->cancel;
-    return vmload_return_path_send(&loader->return_path, type, data, length,
-                                   &wait, error);
-}
-
-bool vmload_loader_approve_switchover(VmloadLoader *loader, GError **error)
-{
-    int before;
-
-    g_return_val_if_fail(loader != NULL, false);
-    do {
-        before = g_atomic_int_get(&loader->switchover_ack_count);
-        if (before <= 0) {
-            return vmload_fail(error, VMLOAD_ERROR_FAILED,
-                               "no device waits with the switchover");
-        }
-    } while (!g_atomic_int_compare_and_exchange(&loader->switchover_ack_count,
-                                                before, before - 1));
-    if (!loader->switchover_ack ||
-        (loader->switchover_ack_mode == VMLOAD_SWITCHOVER_ACK_LEGACY &&
-         before > 1)) {
-        return true;
-    }
-    return vmload_loader_send_return_path(
-        loader, VMLOAD_RETURN_PATH_SWITCHOVER_ACK, NULL, 0, error);
 }

@@ -30,6 +30,7 @@ typedef struct {
     VmloadFound found;
     void *parsed;
     GError *error; /* of the parse */
+    uint64_t stopped; /* where the parse did */
     VmloadCost cost;
     bool pushed; /* to the pool */
     bool applied;
@@ -39,7 +40,6 @@ typedef struct VmloadPendingList {
     GPtrArray *sections; /* of Pending, owned */
     VmloadPool *pool;    /* NULL: not needed yet */
     guint next;          /* all before are applied */
-    uint64_t bytes;
 } VmloadPendingList;
 
 static void pending_free(void *data)
@@ -86,26 +86,17 @@ bool vmload_pending_is_wanted(const VmloadLoader *loader,
 static bool pending_copy(VmloadLoader *loader, Pending *pending,
                          const uint8_t *data, GError **error)
 {
-    VmloadPendingList *list = loader->pending;
-    uint64_t limit = loader->limits.staged_bytes;
-
-    if (list->bytes > limit || pending->visible > limit - list->bytes) {
-        return vmload_fail(error, VMLOAD_ERROR_LIMIT,
-                           "staged sections exceed the limit staged_bytes (%"
-                           G_GUINT64_FORMAT ")", limit);
+    if (!vmload_loader_stage_bytes(loader, pending->visible, error)) {
+        return false;
     }
     pending->data = g_try_malloc(MAX(pending->visible, 1));
     if (pending->data == NULL) {
+        vmload_loader_unstage_bytes(loader, pending->visible);
         return vmload_fail(error, VMLOAD_ERROR_LIMIT,
                            "no memory for %" G_GUINT64_FORMAT
                            " staged bytes", pending->visible);
     }
     memcpy(pending->data, data, pending->visible);
-    list->bytes += pending->visible;
-    if (list->bytes > loader->counters.staged_peak) {
-        __atomic_store_n(&loader->counters.staged_peak, list->bytes,
-                         __ATOMIC_RELAXED);
-    }
     return true;
 }
 
@@ -138,16 +129,17 @@ static void parse_pending(VmloadJob *job)
 {
     Pending *pending = (Pending *)job;
     VmloadReader *reader = pending_reader(pending);
+    bool too_short;
 
     pending->parsed = vmload_found_parse(&pending->found, reader,
                                          &pending->section, &pending->cost,
                                          &pending->error);
-    if (pending->parsed != NULL) {
+    if (vmload_staged_result(reader, pending->parsed != NULL,
+                             pending->section.payload_length, &too_short,
+                             &pending->error)) {
         check_consumed(pending, reader, &pending->error);
     }
-    vmload_staged_is_too_short(reader, pending->parsed != NULL,
-                               pending->section.payload_length,
-                               &pending->error);
+    pending->stopped = vmload_reader_get_offset(reader);
     vmload_reader_free(reader);
 }
 
@@ -269,6 +261,11 @@ static bool check_devices(const VmloadPendingList *list,
             return false;
         }
     }
+    if (vmload_vmdesc_get_device(vmdesc, next, &device)) {
+        return vmload_fail(error, VMLOAD_ERROR_MALFORMED,
+                           "vmdescription: expected %" G_GUINT64_FORMAT
+                           " devices, found more", next);
+    }
     return true;
 }
 
@@ -306,6 +303,7 @@ static bool parse_ended(VmloadLoader *loader, Pending *pending,
     if (pending->error != NULL) {
         vmload_loader_note_record(loader, section->type, section->offset,
                                   section);
+        vmload_loader_note_failure(loader, pending->stopped);
         g_propagate_error(error, g_steal_pointer(&pending->error));
         return false;
     }
@@ -328,13 +326,17 @@ static bool load_pending(VmloadLoader *loader, Pending *pending,
                          GError **error)
 {
     VmloadReader *reader = pending_reader(pending);
+    bool too_short;
     bool ok;
 
     ok = vmload_target_load(loader, &pending->target, &pending->section,
-                            reader, &pending->cost, NULL, error) &&
+                            reader, &pending->cost, NULL, error);
+    ok = vmload_staged_result(reader, ok, pending->section.payload_length,
+                              &too_short, error) &&
          check_consumed(pending, reader, error);
-    vmload_staged_is_too_short(reader, ok, pending->section.payload_length,
-                               error);
+    if (!ok) {
+        vmload_loader_note_failure(loader, vmload_reader_get_offset(reader));
+    }
     vmload_reader_free(reader);
     return ok;
 }
@@ -357,7 +359,7 @@ static bool apply_pending(VmloadLoader *loader, Pending *pending,
     pending->applied = true;
     vmload_ledger_add(loader->ledger, section, &pending->cost);
     vmload_pending_note_applied(loader, section);
-    loader->pending->bytes -= pending->visible;
+    vmload_loader_unstage_bytes(loader, pending->visible);
     g_clear_pointer(&pending->data, g_free);
     return ok;
 }
@@ -503,5 +505,11 @@ bool vmload_pending_apply_all(VmloadLoader *loader, GError **error)
         !prepare_commit(loader, error)) {
         return false;
     }
-    return flush(loader, true, error);
+    if (!flush(loader, true, error)) {
+        return false;
+    }
+    /* What fails from here on is no fault of the last section's. */
+    vmload_loader_note_record(loader, VMLOAD_RECORD_EOF,
+                              vmload_reader_get_offset(loader->reader), NULL);
+    return true;
 }

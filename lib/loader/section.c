@@ -7,8 +7,10 @@
 #include "stream/staging.h"
 #include "trace.h"
 
-/* Will this section have a footer? An assumption until the first is seen. */
-static bool footers_expected(const VmloadLoader *loader)
+/* Bytes behind a payload that the scan may need: footer, header of a record. */
+#define LOOK_AHEAD (VMLOAD_FOOTER_SIZE + VMLOAD_STR8_SIZE + 16u)
+
+bool vmload_loader_has_footers(const VmloadLoader *loader)
 {
     if (loader->footers_known) {
         return loader->footers;
@@ -59,49 +61,111 @@ static bool load_streamed(VmloadLoader *loader, const VmloadTarget *target,
            load_footer(loader, reader, section, error);
 }
 
+void vmload_loader_note_staged(VmloadLoader *loader, uint64_t n)
+{
+    /* The loading thread is the only writer. */
+    if (n > loader->counters.staged_peak) {
+        __atomic_store_n(&loader->counters.staged_peak, n, __ATOMIC_RELAXED);
+    }
+}
+
+bool vmload_loader_stage_bytes(VmloadLoader *loader, uint64_t n,
+                               GError **error)
+{
+    if (n > loader->limits.staged_bytes - loader->staged) {
+        return vmload_fail(error, VMLOAD_ERROR_LIMIT,
+                           "%" G_GUINT64_FORMAT " more staged bytes exceed "
+                           "the limit staged_bytes (%" G_GUINT64_FORMAT ")",
+                           n, loader->limits.staged_bytes);
+    }
+    loader->staged += n;
+    vmload_loader_note_staged(loader, loader->staged);
+    return true;
+}
+
+void vmload_loader_unstage_bytes(VmloadLoader *loader, uint64_t n)
+{
+    loader->staged -= n;
+}
+
+/* The bound for one section, and its name. */
+static uint64_t staged_max(const VmloadLoader *loader,
+                           const VmloadTarget *target, bool nested,
+                           const char **name)
+{
+    uint64_t max = loader->limits.section_bytes;
+    uint64_t left = loader->limits.staged_bytes - loader->staged;
+
+    *name = "limit section_bytes";
+    if (target->staged_max > 0 && target->staged_max < max) {
+        max = target->staged_max;
+        *name = "device's staged_max";
+    }
+    /* What is nested is in memory already. */
+    if (!nested && left < max) {
+        max = left;
+        *name = "limit staged_bytes";
+    }
+    return max;
+}
+
 static bool stage(VmloadLoader *loader, const VmloadTarget *target,
                   const VmloadSection *section, VmloadReader *reader,
                   uint64_t *candidate, GError **error)
 {
     VmloadStagingRules rules = {0};
-    uint64_t visible;
+    const char *name;
+    uint64_t max;
 
     rules.table = loader->sections;
     rules.section_id = section->section_id;
-    rules.footers = footers_expected(loader);
+    rules.footers = vmload_loader_has_footers(loader);
     rules.vmdesc = loader->vmdesc_presence != VMLOAD_PRESENCE_ABSENT;
     rules.nested = reader != loader->reader;
-    rules.max = loader->limits.section_bytes;
-    if (target->staged_max > 0) {
-        rules.max = MIN(rules.max, target->staged_max);
-    }
+    max = staged_max(loader, target, rules.nested, &name);
     /* The footer and the record behind it are looked at, not staged. */
-    rules.max += VMLOAD_FOOTER_SIZE + VMLOAD_STR8_SIZE + 16;
+    rules.max = max > UINT64_MAX - LOOK_AHEAD ? max : max + LOOK_AHEAD;
     if (!vmload_staging_find_end(reader, &rules, candidate, error)) {
+        if (vmload_reader_get_error(reader)->code == VMLOAD_ERROR_LIMIT) {
+            g_prefix_error(error, "%s: ", name);
+        }
         return false;
     }
-    vmload_reader_window(reader, &visible);
-    if (visible > loader->counters.staged_peak) {
-        __atomic_store_n(&loader->counters.staged_peak, visible,
-                         __ATOMIC_RELAXED);
+    /* The window may hold more than was asked for. */
+    if (*candidate > max) {
+        return vmload_reader_error(reader, error, VMLOAD_ERROR_LIMIT,
+                                   "a section of %" G_GUINT64_FORMAT
+                                   " bytes exceeds the %s (%"
+                                   G_GUINT64_FORMAT ")", *candidate, name,
+                                   max);
     }
+    vmload_loader_note_staged(loader, loader->staged +
+                                          (rules.nested ? 0 : *candidate));
     return true;
 }
 
-bool vmload_staged_is_too_short(VmloadReader *staged, bool ok,
-                                uint64_t candidate, GError **error)
+bool vmload_staged_result(VmloadReader *staged, bool ok, uint64_t candidate,
+                          bool *too_short, GError **error)
 {
     const GError *cause = vmload_reader_get_error(staged);
 
-    if (ok || cause == NULL || cause->code != VMLOAD_ERROR_TRUNCATED) {
-        return false;
+    *too_short = cause != NULL && cause->code == VMLOAD_ERROR_TRUNCATED;
+    if (cause == NULL) {
+        return ok;
     }
-    g_clear_error(error);
-    vmload_fail(error, VMLOAD_ERROR_MALFORMED,
-                "offset 0x%" G_GINT64_MODIFIER "x: expected the section to "
-                "end after %" G_GUINT64_FORMAT " bytes, its device wants "
-                "more", vmload_reader_get_offset(staged), candidate);
-    return true;
+    if (*too_short) {
+        g_clear_error(error);
+        return vmload_fail(error, VMLOAD_ERROR_MALFORMED,
+                           "offset 0x%" G_GINT64_MODIFIER "x: expected the "
+                           "section to end after %" G_GUINT64_FORMAT
+                           " bytes, its device wants more",
+                           vmload_reader_get_offset(staged), candidate);
+    }
+    /* The first error sticks, whatever the device made of it. */
+    if (ok && error != NULL) {
+        *error = g_error_copy(cause);
+    }
+    return false;
 }
 
 /*
@@ -117,19 +181,23 @@ static bool load_candidate(VmloadLoader *loader, VmloadTarget *target,
     VmloadReader *staged;
     uint64_t visible;
     bool restartable = false;
+    bool too_short;
     bool ok;
 
     vmload_reader_window(reader, &visible);
     staged = vmload_reader_new_staged(reader, visible, candidate);
     ok = vmload_target_load(loader, target, section, staged, cost,
                             &restartable, error);
-    *again = vmload_staged_is_too_short(staged, ok, candidate, error) &&
-             restartable;
-    if (*again) {
-        g_clear_error(error);
-    } else if (ok) {
+    *again = !ok;
+    ok = vmload_staged_result(staged, ok, candidate, &too_short, error);
+    *again = *again && too_short && restartable;
+    if (ok) {
         vmload_reader_consume(reader,
                               vmload_reader_get_offset(staged) - begin);
+    } else if (*again) {
+        g_clear_error(error);
+    } else {
+        vmload_loader_note_failure(loader, vmload_reader_get_offset(staged));
     }
     vmload_reader_free(staged);
     return ok;
@@ -207,10 +275,15 @@ static bool load_staged(VmloadLoader *loader, VmloadTarget *target,
  * no lock to spare: the device reads the stream.
  */
 static bool is_streamed(const VmloadLoader *loader,
-                        const VmloadTarget *target)
+                        const VmloadTarget *target, uint32_t type)
 {
+    /* Atomic: a whole state is never loaded before all of them are there. */
+    if (loader->commit == VMLOAD_COMMIT_ATOMIC &&
+        type == VMLOAD_RECORD_FULL && target->kind != VMLOAD_TARGET_RAM) {
+        return false;
+    }
     return target->lock == VMLOAD_LOCK_NONE ||
-           (loader->guard.caller_locked && !footers_expected(loader) &&
+           (loader->guard.caller_locked && !vmload_loader_has_footers(loader) &&
             target->kind != VMLOAD_TARGET_RAW);
 }
 
@@ -235,7 +308,7 @@ bool vmload_loader_load_section(VmloadLoader *loader, VmloadReader *reader,
     if (!vmload_target_resolve(loader, &section, &target, error)) {
         return false;
     }
-    ok = is_streamed(loader, &target)
+    ok = is_streamed(loader, &target, type)
              ? load_streamed(loader, &target, &section, reader, &cost, error)
              : load_staged(loader, &target, &section, reader, &cost, error);
     VMLOAD_TRACE3(section_end, section.idstr, section.instance_id,

@@ -94,6 +94,11 @@ void vmload_reader_set_counters(VmloadReader *reader, uint64_t *bytes,
     reader->last_byte_ns = last_byte_ns;
 }
 
+void vmload_reader_set_timeout(VmloadReader *reader, int64_t timeout_us)
+{
+    reader->wait.timeout_us = timeout_us;
+}
+
 uint64_t vmload_reader_get_offset(const VmloadReader *reader)
 {
     g_return_val_if_fail(reader != NULL, 0);
@@ -144,10 +149,10 @@ static bool reader_truncated(VmloadReader *reader, uint64_t wanted,
 
 static void reader_count(VmloadReader *reader, uint64_t n)
 {
-    if (reader->bytes != NULL) {
+    if (n > 0 && reader->bytes != NULL) {
         __atomic_fetch_add(reader->bytes, n, __ATOMIC_RELAXED);
     }
-    if (reader->last_byte_ns != NULL) {
+    if (n > 0 && reader->last_byte_ns != NULL) {
         __atomic_store_n(reader->last_byte_ns, vmload_clock_ns(),
                          __ATOMIC_RELAXED);
     }
@@ -166,12 +171,11 @@ static bool reader_receive(VmloadReader *reader, const struct iovec *iov,
     int64_t result;
 
     *got = 0;
-    if (settle_us > 0 &&
-        (wait.timeout_us == 0 || settle_us < wait.timeout_us)) {
-        wait.timeout_us = settle_us;
+    if (settle_us > 0) {
+        wait.timeout_us = wait.timeout_us > 0
+                              ? MIN(settle_us, wait.timeout_us)
+                              : settle_us;
         wait.stalled = NULL;
-    } else {
-        settle_us = 0;
     }
     result = vmload_channel_readv(reader->channel, iov, n, &wait, &local);
     if (result < 0 && settle_us > 0 && local->code == VMLOAD_ERROR_TIMEOUT) {
@@ -324,6 +328,9 @@ bool vmload_reader_skip(VmloadReader *reader, uint64_t length, GError **error)
     uint64_t step;
 
     g_return_val_if_fail(reader != NULL, false);
+    if (reader->failed != NULL) {
+        return reader_failed(reader, error);
+    }
     do {
         step = MIN(length, reader->tail - reader->head);
         reader->head += step;
@@ -335,7 +342,7 @@ bool vmload_reader_skip(VmloadReader *reader, uint64_t length, GError **error)
             return false;
         }
     } while (length > 0);
-    return reader->failed == NULL || reader_failed(reader, error);
+    return true;
 }
 
 bool vmload_reader_peek(VmloadReader *reader, uint64_t length,
@@ -477,8 +484,7 @@ static bool reader_enlarge(VmloadReader *reader, uint64_t max, GError **error)
     if (capacity == reader->capacity) {
         return vmload_reader_error(
             reader, error, VMLOAD_ERROR_LIMIT,
-            "expected the section's end within %" G_GUINT64_FORMAT
-            " bytes, by the limit section_bytes",
+            "expected the section's end within %" G_GUINT64_FORMAT " bytes",
             max);
     }
     buffer = g_try_realloc(reader->buffer, capacity);
@@ -506,8 +512,7 @@ bool vmload_reader_grow(VmloadReader *reader, uint64_t max, int64_t settle_us,
     if (reader->tail - reader->head >= max) {
         return vmload_reader_error(
             reader, error, VMLOAD_ERROR_LIMIT,
-            "expected the section's end within %" G_GUINT64_FORMAT
-            " bytes, by the limit section_bytes",
+            "expected the section's end within %" G_GUINT64_FORMAT " bytes",
             max);
     }
     if (reader->tail == reader->capacity) {

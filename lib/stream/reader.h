@@ -29,6 +29,9 @@ VmloadReader *vmload_reader_new_channel(VmloadChannel *channel,
 const uint8_t *vmload_reader_window(const VmloadReader *reader,
                                     uint64_t *length);
 
+/* Microseconds without a byte before VMLOAD_ERROR_TIMEOUT; 0: no bound. */
+void vmload_reader_set_timeout(VmloadReader *reader, int64_t timeout_us);
+
 /* Takes @length bytes of the window. */
 void vmload_reader_consume(VmloadReader *reader, uint64_t length);
 

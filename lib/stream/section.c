@@ -50,6 +50,24 @@ bool vmload_section_table_has(const VmloadSectionTable *table,
     return table_get(table, section_id) != NULL;
 }
 
+/* Another device announces an id that belongs to one already. */
+static bool table_taken(VmloadReader *reader, uint32_t section_id,
+                        const SectionEntry *entry, const char *idstr,
+                        const VmloadSection *header, GError **error)
+{
+    char *expected = g_strescape(entry->idstr, NULL);
+    char *found = g_strescape(idstr, NULL);
+
+    vmload_reader_error(reader, error, VMLOAD_ERROR_MALFORMED,
+                        "section id %u: expected '%s' instance %u, which "
+                        "announced it, found '%s' instance %u", section_id,
+                        expected, entry->instance_id, found,
+                        header->instance_id);
+    g_free(expected);
+    g_free(found);
+    return false;
+}
+
 static bool table_announce(VmloadSectionTable *table, VmloadReader *reader,
                            const VmloadLimits *limits, uint32_t section_id,
                            const char *idstr, const VmloadSection *header,
@@ -60,11 +78,8 @@ static bool table_announce(VmloadSectionTable *table, VmloadReader *reader,
     if (entry != NULL) {
         if (strcmp(entry->idstr, idstr) != 0 ||
             entry->instance_id != header->instance_id) {
-            return vmload_reader_error(
-                reader, error, VMLOAD_ERROR_MALFORMED,
-                "section id %u: expected '%s' instance %u, which announced "
-                "it, found '%s' instance %u", section_id, entry->idstr,
-                entry->instance_id, idstr, header->instance_id);
+            return table_taken(reader, section_id, entry, idstr, header,
+                               error);
         }
         entry->version_id = header->version_id;
         return true;
@@ -130,28 +145,42 @@ bool vmload_section_read(VmloadSectionTable *table, VmloadReader *reader,
     return true;
 }
 
-bool vmload_section_footer_read(VmloadReader *reader,
-                                const VmloadSection *section, GError **error)
+bool vmload_section_footer_check(VmloadReader *reader,
+                                 const VmloadSection *section, GError **error)
 {
-    uint8_t type;
+    const uint8_t *data;
+    uint64_t available;
     uint32_t id;
 
-    if (!vmload_reader_get_u8(reader, &type, error)) {
+    if (!vmload_reader_peek(reader, VMLOAD_FOOTER_SIZE, &data, &available,
+                            error)) {
         return false;
     }
-    if (type != VMLOAD_RECORD_FOOTER) {
+    if (available > 0 && data[0] != VMLOAD_RECORD_FOOTER) {
         return vmload_reader_error(reader, error, VMLOAD_ERROR_MALFORMED,
                                    "expected a section footer (0x%02x), "
                                    "found 0x%02x", VMLOAD_RECORD_FOOTER,
-                                   type);
+                                   data[0]);
     }
-    if (!vmload_reader_get_be32(reader, &id, error)) {
-        return false;
+    if (available < VMLOAD_FOOTER_SIZE) {
+        return vmload_reader_error(reader, error, VMLOAD_ERROR_TRUNCATED,
+                                   "expected a section footer of %d bytes, "
+                                   "found the end after %" G_GUINT64_FORMAT,
+                                   VMLOAD_FOOTER_SIZE, available);
     }
+    memcpy(&id, data + 1, sizeof(id));
+    id = GUINT32_FROM_BE(id);
     if (id != section->section_id) {
         return vmload_reader_error(reader, error, VMLOAD_ERROR_MALFORMED,
                                    "expected the footer of section id %u, "
                                    "found %u", section->section_id, id);
     }
     return true;
+}
+
+bool vmload_section_footer_read(VmloadReader *reader,
+                                const VmloadSection *section, GError **error)
+{
+    return vmload_section_footer_check(reader, section, error) &&
+           vmload_reader_skip(reader, VMLOAD_FOOTER_SIZE, error);
 }

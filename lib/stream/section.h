@@ -32,6 +32,11 @@ bool vmload_section_read(VmloadSectionTable *table, VmloadReader *reader,
                          uint64_t offset, VmloadSection *section,
                          GError **error);
 
+/* Is the footer the next thing in @reader? Nothing is read. */
+bool vmload_section_footer_check(VmloadReader *reader,
+                                 const VmloadSection *section,
+                                 GError **error);
+
 /* Reads a footer and compares its id. */
 bool vmload_section_footer_read(VmloadReader *reader,
                                 const VmloadSection *section, GError **error);

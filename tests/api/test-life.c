@@ -6,7 +6,9 @@
  */
 #include "api.h"
 
+#include <errno.h>
 #include <poll.h>
+#include <sys/socket.h>
 
 /* Far above the 10 ms that are promised: the machine may be busy. */
 #define SOON_US (2 * G_USEC_PER_SEC)
@@ -527,6 +529,7 @@ static void test_many_threads(void **state)
     GThread *threads[4];
     GError *error = NULL;
     Host host;
+    ssize_t sent;
     size_t i;
     int peer;
 
@@ -535,9 +538,10 @@ static void test_many_threads(void **state)
     for (i = 0; i < G_N_ELEMENTS(threads); i++) {
         threads[i] = g_thread_new("ask", ask, &host);
     }
-    /* The stream comes meanwhile, or the cancel does. */
-    assert_int_equal(write(peer, api_stream, sizeof(api_stream)),
-                     sizeof(api_stream));
+    /* The stream comes meanwhile, or the cancel does and closes. */
+    sent = send(peer, api_stream, sizeof(api_stream), MSG_NOSIGNAL);
+    assert_true(sent == (ssize_t)sizeof(api_stream) || errno == EPIPE ||
+                errno == ECONNRESET);
     close(peer);
     if (!vmload_loader_wait(host.loader, &error)) {
         api_assert_error(error, VMLOAD_ERROR_CANCELLED, "cancelled");
