@@ -8,7 +8,7 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <sys/socket.h>
+#include <signal.h>
 
 /* Far above the 10 ms that are promised: the machine may be busy. */
 #define SOON_US (2 * G_USEC_PER_SEC)
@@ -539,9 +539,9 @@ static void test_many_threads(void **state)
         threads[i] = g_thread_new("ask", ask, &host);
     }
     /* The stream comes meanwhile, or the cancel does and closes. */
-    sent = send(peer, api_stream, sizeof(api_stream), MSG_NOSIGNAL);
-    assert_true(sent == (ssize_t)sizeof(api_stream) || errno == EPIPE ||
-                errno == ECONNRESET);
+    signal(SIGPIPE, SIG_IGN);
+    sent = write(peer, api_stream, sizeof(api_stream));
+    assert_true(sent == (ssize_t)sizeof(api_stream) || errno == EPIPE);
     close(peer);
     if (!vmload_loader_wait(host.loader, &error)) {
         api_assert_error(error, VMLOAD_ERROR_CANCELLED, "cancelled");
