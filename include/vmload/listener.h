@@ -8,16 +8,20 @@
  * channels. What a connection is, it says itself with its first four bytes,
  * which are read and stay part of its stream:
  *
- * - "QEVM": the main channel. All other connections are closed, the listening
- *   socket too, so that whoever else connects is refused.
- * - 11 22 33 44: a multifd channel: the load fails with
- *   VMLOAD_ERROR_UNSUPPORTED, since multifd is not enabled.
- * - anything else: VMLOAD_ERROR_MALFORMED; one to three bytes and the end:
+ * - "QEVM": the main channel. A second one is closed.
+ * - 11 22 33 44: a multifd channel, with 60 more bytes that say which. It is
+ *   welcome if vmload_loader_set_multifd() expects it, in front of the main
+ *   channel or behind it; else the load fails with VMLOAD_ERROR_UNSUPPORTED.
+ * - anything else: VMLOAD_ERROR_MALFORMED; a few bytes and the end:
  *   VMLOAD_ERROR_TRUNCATED.
  * - nothing and the end (somebody looked whether the port is open): the
  *   connection is dropped.
- * - nothing: it waits and holds up nobody. At most 16 connections wait; the
- *   one that has been silent longest goes for a new one.
+ * - nothing: it waits and holds up nobody. At most 16 connections wait,
+ *   besides the multifd channels that may come; the one that has been silent
+ *   longest goes for a new one.
+ *
+ * Once all are there, the others are closed and the listening socket too, so
+ * that whoever else connects is refused.
  *
  * From the first connection on there is a deadline, see
  * vmload_loader_set_timeouts().

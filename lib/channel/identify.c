@@ -7,7 +7,6 @@
 
 /* First bytes of a connection, big-endian (channels, section 1). */
 #define MAGIC_MAIN 0x5145564du /* "QEVM" */
-#define MAGIC_MULTIFD 0x11223344u
 /* What the header of a TLS handshake begins with. */
 #define MAGIC_TLS 0x160301u
 
@@ -37,7 +36,7 @@ void vmload_identify_add(VmloadIdentify *identify, VmloadChannel *channel,
     VmloadPending *pending;
     uint32_t i = 0;
 
-    if (identify->n_pending == VMLOAD_PENDING_MAX) {
+    if (identify->n_pending >= VMLOAD_PENDING_MAX + identify->max_multifd) {
         while (i < identify->n_pending && identify->pending[i].have > 0) {
             i++;
         }
@@ -51,7 +50,14 @@ void vmload_identify_add(VmloadIdentify *identify, VmloadChannel *channel,
     identify->count++;
 }
 
-/* The end or an error instead of the four bytes. */
+/* How many bytes a connection must say before it is known. */
+static uint32_t identify_wanted(const VmloadPending *pending)
+{
+    return pending->have < VMLOAD_MAGIC_SIZE ? VMLOAD_MAGIC_SIZE
+                                             : VMLOAD_HANDSHAKE_SIZE;
+}
+
+/* The end or an error instead of the bytes. */
 static bool identify_ended(VmloadIdentify *identify, uint32_t index,
                            GError *local, VmloadKind *kind, GError **error)
 {
@@ -70,9 +76,77 @@ static bool identify_ended(VmloadIdentify *identify, uint32_t index,
         return false;
     }
     return vmload_fail(error, VMLOAD_ERROR_TRUNCATED,
-                       "channel %s: expected %u bytes of magic, found the end "
+                       "channel %s: expected %u bytes of %s, found the end "
                        "after %u", vmload_channel_get_name(pending->channel),
-                       VMLOAD_MAGIC_SIZE, pending->have);
+                       identify_wanted(pending),
+                       pending->have < VMLOAD_MAGIC_SIZE ? "magic"
+                                                         : "handshake",
+                       pending->have);
+}
+
+static bool identify_main(VmloadIdentify *identify, uint32_t index,
+                          VmloadKind *kind)
+{
+    VmloadPending *pending = &identify->pending[index];
+
+    if (identify->main != NULL) {
+        identify_drop(identify, index, "a second main channel");
+        *kind = VMLOAD_KIND_REFUSED;
+        return true;
+    }
+    vmload_channel_unread(pending->channel, pending->data, VMLOAD_MAGIC_SIZE);
+    identify->main = identify_remove(identify, index);
+    *kind = VMLOAD_KIND_MAIN;
+    return true;
+}
+
+/* Channels of one VM, each with a number of its own. */
+static bool identify_check_multifd(VmloadIdentify *identify,
+                                   const VmloadHandshake *handshake,
+                                   GError **error)
+{
+    if (identify->has_uuid &&
+        memcmp(identify->uuid, handshake->uuid, sizeof(identify->uuid)) != 0) {
+        return vmload_fail(error, VMLOAD_ERROR_MISMATCH,
+                           "handshake, field uuid: expected that of this VM, "
+                           "found another");
+    }
+    if (handshake->id >= identify->max_multifd) {
+        return vmload_fail(error, VMLOAD_ERROR_MALFORMED,
+                           "handshake, field id: expected 0 to %u, found %u",
+                           identify->max_multifd - 1, handshake->id);
+    }
+    if (identify->seen[handshake->id]) {
+        return vmload_fail(error, VMLOAD_ERROR_MALFORMED,
+                           "handshake, field id: expected each multifd "
+                           "channel once, found %u again", handshake->id);
+    }
+    return true;
+}
+
+static bool identify_multifd(VmloadIdentify *identify, uint32_t index,
+                             VmloadKind *kind, GError **error)
+{
+    VmloadPending *pending = &identify->pending[index];
+    VmloadHandshake handshake;
+    char *name;
+
+    if (!vmload_handshake_parse(pending->data, &handshake, error) ||
+        !identify_check_multifd(identify, &handshake, error)) {
+        g_prefix_error(error, "channel %s: ",
+                       vmload_channel_get_name(pending->channel));
+        return false;
+    }
+    identify->has_uuid = true;
+    memcpy(identify->uuid, handshake.uuid, sizeof(identify->uuid));
+    identify->seen[handshake.id] = true;
+    identify->n_multifd++;
+    identify->multifd[handshake.id] = identify_remove(identify, index);
+    name = g_strdup_printf("multifd %u", handshake.id);
+    vmload_channel_set_name(identify->multifd[handshake.id], name);
+    g_free(name);
+    *kind = VMLOAD_KIND_MULTIFD;
+    return true;
 }
 
 static bool identify_classify(VmloadIdentify *identify, uint32_t index,
@@ -82,38 +156,33 @@ static bool identify_classify(VmloadIdentify *identify, uint32_t index,
     const char *name = vmload_channel_get_name(pending->channel);
     uint32_t magic;
 
-    memcpy(&magic, pending->magic, sizeof(magic));
+    memcpy(&magic, pending->data, sizeof(magic));
     magic = GUINT32_FROM_BE(magic);
-    if (magic == MAGIC_MULTIFD) {
-        return vmload_fail(error, VMLOAD_ERROR_UNSUPPORTED,
-                           "channel %s: expected the main channel, found a "
-                           "multifd channel, and multifd is not enabled", name);
+    if (magic == MAGIC_MAIN) {
+        return identify_main(identify, index, kind);
     }
-    if (magic != MAGIC_MAIN) {
+    if (magic != VMLOAD_HANDSHAKE_MAGIC) {
         return vmload_fail(error, VMLOAD_ERROR_MALFORMED,
                            "channel %s: expected magic 0x%08x (QEVM), found "
                            "0x%08x%s", name, MAGIC_MAIN, magic,
                            magic >> 8 == MAGIC_TLS ? " (a TLS handshake)"
                                                    : "");
     }
-    if (identify->main != NULL) {
-        identify_drop(identify, index, "a second main channel");
-        *kind = VMLOAD_KIND_REFUSED;
-        return true;
+    if (identify->max_multifd == 0) {
+        return vmload_fail(error, VMLOAD_ERROR_UNSUPPORTED,
+                           "channel %s: expected the main channel, found a "
+                           "multifd channel, and multifd is not enabled", name);
     }
-    vmload_channel_unread(pending->channel, pending->magic,
-                          VMLOAD_MAGIC_SIZE);
-    identify->main = identify_remove(identify, index);
-    *kind = VMLOAD_KIND_MAIN;
-    return true;
+    return pending->have < VMLOAD_HANDSHAKE_SIZE ||
+           identify_multifd(identify, index, kind, error);
 }
 
 bool vmload_identify_read(VmloadIdentify *identify, uint32_t index,
                           VmloadKind *kind, GError **error)
 {
     VmloadPending *pending = &identify->pending[index];
-    struct iovec iov = {.iov_base = pending->magic + pending->have,
-                        .iov_len = VMLOAD_MAGIC_SIZE - pending->have};
+    struct iovec iov = {.iov_base = pending->data + pending->have,
+                        .iov_len = identify_wanted(pending) - pending->have};
     GError *local = NULL;
     int64_t got = vmload_channel_try_readv(pending->channel, &iov, 1, &local);
 
@@ -129,11 +198,32 @@ bool vmload_identify_read(VmloadIdentify *identify, uint32_t index,
            identify_classify(identify, index, kind, error);
 }
 
+bool vmload_identify_has_gap(const VmloadIdentify *identify, uint32_t *id)
+{
+    uint32_t i;
+
+    for (i = 0; i < identify->n_multifd; i++) {
+        if (!identify->seen[i]) {
+            if (id != NULL) {
+                *id = i;
+            }
+            return true;
+        }
+    }
+    return false;
+}
+
 void vmload_identify_clear(VmloadIdentify *identify)
 {
+    uint32_t i;
+
     while (identify->n_pending > 0) {
         identify_drop(identify, identify->n_pending - 1,
                       "nobody asked for it");
+    }
+    for (i = 0; i < VMLOAD_MULTIFD_MAX; i++) {
+        vmload_channel_unref(identify->multifd[i]);
+        identify->multifd[i] = NULL;
     }
     vmload_channel_unref(identify->main);
     identify->main = NULL;

@@ -4,20 +4,25 @@
  * caller says when one is readable. A connection is not classified before it
  * has spoken, so that a silent one holds up nothing.
  *
- * Only the main channel is served. Multifd channels will be handed out by the
- * same state: one more kind, and a list beside `main`.
+ * The main channel keeps all its bytes. A multifd channel's handshake is
+ * read and checked here; what is left of it are its packets.
  */
 #ifndef VMLOAD_IDENTIFY_H
 #define VMLOAD_IDENTIFY_H
 
 #include "channel.h"
+#include "handshake.h"
 #include "socket.h"
 
 #define VMLOAD_MAGIC_SIZE 4
 
+/* Connections that have not said what they are, multifd channels included. */
+#define VMLOAD_IDENTIFY_MAX (VMLOAD_PENDING_MAX + VMLOAD_MULTIFD_MAX)
+
 typedef enum {
     VMLOAD_KIND_UNKNOWN, /* has not said enough yet */
     VMLOAD_KIND_MAIN,
+    VMLOAD_KIND_MULTIFD,
     VMLOAD_KIND_REFUSED, /* this connection goes, the load goes on */
 } VmloadKind;
 
@@ -26,24 +31,37 @@ typedef struct {
     VmloadChannel *channel;
     int fd;
     uint32_t have;
-    uint8_t magic[VMLOAD_MAGIC_SIZE];
+    uint8_t data[VMLOAD_HANDSHAKE_SIZE];
 } VmloadPending;
 
 /*
  * @main: (nullable): once it is known.
+ * @multifd: by their ids; NULL: not there, or taken by the caller.
+ * @n_multifd: how many came, the taken ones included.
+ * @seen: ids that came.
+ * @max_multifd: how many there may be; 0: multifd is not enabled.
+ * @uuid: of the VM that all multifd channels belong to, if @has_uuid: set by
+ *     the caller, or by the first channel.
  * @pending: connections that have not said what they are, oldest first.
  * @count: connections ever added, for their names.
  */
 typedef struct {
     VmloadChannel *main;
-    VmloadPending pending[VMLOAD_PENDING_MAX];
+    VmloadChannel *multifd[VMLOAD_MULTIFD_MAX];
+    uint32_t n_multifd;
+    bool seen[VMLOAD_MULTIFD_MAX];
+    uint32_t max_multifd;
+    bool has_uuid;
+    uint8_t uuid[16];
+    VmloadPending pending[VMLOAD_IDENTIFY_MAX];
     uint32_t n_pending;
     uint32_t count;
 } VmloadIdentify;
 
 /*
  * Adds a connection (transfer full). If there is no room the oldest one that
- * has said nothing goes.
+ * has said nothing goes. There is room for VMLOAD_PENDING_MAX connections
+ * besides the multifd channels that may come.
  */
 void vmload_identify_add(VmloadIdentify *identify, VmloadChannel *channel,
                          int fd);
@@ -51,12 +69,17 @@ void vmload_identify_add(VmloadIdentify *identify, VmloadChannel *channel,
 /*
  * Reads what pending[@index] has to say. Unless it is still UNKNOWN it leaves
  * the list, and those behind it move up. False: the load fails.
- * VMLOAD_ERROR_UNSUPPORTED: a multifd channel; VMLOAD_ERROR_MALFORMED: bytes
- * that no source sends; VMLOAD_ERROR_TRUNCATED: one to three bytes and the
- * end.
+ * VMLOAD_ERROR_UNSUPPORTED: a multifd channel where multifd is not enabled,
+ * or one of another version; VMLOAD_ERROR_MALFORMED: bytes that no source
+ * sends, among them a channel number that is too big or came before;
+ * VMLOAD_ERROR_MISMATCH: a channel of another VM; VMLOAD_ERROR_TRUNCATED: a
+ * few bytes and the end.
  */
 bool vmload_identify_read(VmloadIdentify *identify, uint32_t index,
                           VmloadKind *kind, GError **error);
+
+/* Is an id missing below one that came? @id (nullable): the lowest. */
+bool vmload_identify_has_gap(const VmloadIdentify *identify, uint32_t *id);
 
 /* Closes all that is in there. */
 void vmload_identify_clear(VmloadIdentify *identify);

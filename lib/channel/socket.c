@@ -59,7 +59,7 @@ static int socket_listen(const Address *address, socklen_t length)
         (family != AF_INET6 || setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one,
                                           sizeof(one)) == 0) &&
         bind(fd, &address->any, length) == 0 &&
-        listen(fd, VMLOAD_PENDING_MAX) == 0) {
+        listen(fd, VMLOAD_BACKLOG) == 0) {
         return fd;
     }
     errnum = errno;

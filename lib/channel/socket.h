@@ -13,8 +13,11 @@
 /* Sockets of one listener: a name may have several addresses. */
 #define VMLOAD_SOCKETS_MAX 16
 
-/* Connections that wait to be accepted, or that have not spoken yet. */
+/* Connections that have not spoken yet. */
 #define VMLOAD_PENDING_MAX 16
+
+/* Connections that wait to be accepted: all of a source's, main and multifd. */
+#define VMLOAD_BACKLOG 256
 
 /*
  * One socket for each address of a tcp: URI, at most VMLOAD_SOCKETS_MAX, all

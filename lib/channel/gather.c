@@ -1,0 +1,407 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "gather.h"
+
+#include "error.h"
+#include "identify.h"
+#include "socket.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/socket.h>
+
+/* @deadline: -1: nobody is there. */
+struct VmloadGathering {
+    VmloadListener *listener;
+    bool all;
+    int64_t handshake_us;
+    int64_t deadline;
+    VmloadIdentify identify;
+};
+
+/* A connection that broke before it was accepted concerns nobody. */
+static bool accept_may_fail(int errnum)
+{
+    switch (errnum) {
+    case EMFILE:
+    case ENFILE:
+    case ENOBUFS:
+    case ENOMEM:
+    case EBADF:
+    case EINVAL:
+    case ENOTSOCK:
+    case EOPNOTSUPP:
+        return false;
+    default:
+        return true;
+    }
+}
+
+static void name_connection(VmloadChannel *channel, int fd, uint32_t number)
+{
+    char *address = vmload_socket_get_address(fd, true);
+    char *name = g_strdup_printf("connection %u%s%s", number,
+                                 address != NULL ? " from " : "",
+                                 address != NULL ? address : "");
+
+    vmload_channel_set_name(channel, name);
+    g_free(name);
+    g_free(address);
+}
+
+static bool listener_accept(VmloadIdentify *identify, int listen_fd,
+                            GError **error)
+{
+    const int one = 1;
+    VmloadChannel *channel;
+    int fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC);
+
+    if (fd < 0) {
+        return accept_may_fail(errno) ||
+               vmload_fail_errno(error, errno, "accept");
+    }
+    /* Small return path messages shall leave at once; no matter if not TCP. */
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    channel = vmload_channel_take_fd(fd, error);
+    if (channel == NULL) {
+        return false;
+    }
+    name_connection(channel, fd, identify->count + 1);
+    vmload_identify_add(identify, channel, fd);
+    return true;
+}
+
+VmloadGathering *vmload_gathering_new(VmloadListener *listener,
+                                      const VmloadWanted *wanted)
+{
+    VmloadGathering *gathering = g_new0(VmloadGathering, 1);
+
+    gathering->listener = listener;
+    gathering->all = wanted->all;
+    gathering->handshake_us = wanted->handshake_us;
+    gathering->deadline = -1;
+    gathering->identify.max_multifd = wanted->multifd;
+    if (wanted->uuid != NULL) {
+        gathering->identify.has_uuid = true;
+        memcpy(gathering->identify.uuid, wanted->uuid,
+               sizeof(gathering->identify.uuid));
+    }
+    return gathering;
+}
+
+void vmload_gathering_free(VmloadGathering *gathering)
+{
+    if (gathering != NULL) {
+        vmload_identify_clear(&gathering->identify);
+        vmload_listener_close(gathering->listener);
+        g_free(gathering);
+    }
+}
+
+/* Is nobody else wanted? */
+static bool gathering_is_full(const VmloadGathering *gathering)
+{
+    const VmloadIdentify *identify = &gathering->identify;
+
+    return identify->main != NULL && gathering->all &&
+           identify->n_multifd == identify->max_multifd;
+}
+
+/* May the load begin? */
+static bool gathering_may_begin(const VmloadGathering *gathering)
+{
+    return gathering->identify.main != NULL &&
+           (!gathering->all || gathering_is_full(gathering));
+}
+
+/* From the first connection on; when all of them left, it is as before. */
+static void gathering_set_deadline(VmloadGathering *gathering)
+{
+    const VmloadIdentify *identify = &gathering->identify;
+    int64_t now;
+
+    if ((identify->n_pending == 0 && identify->main == NULL &&
+         identify->n_multifd == 0) ||
+        gathering->handshake_us <= 0) {
+        gathering->deadline = -1;
+    } else if (gathering->deadline < 0) {
+        now = g_get_monotonic_time();
+        gathering->deadline = gathering->handshake_us > G_MAXINT64 - now
+                                  ? G_MAXINT64
+                                  : now + gathering->handshake_us;
+    }
+}
+
+/* Ids that have not come, as "1, 3"; at most a few of them. */
+static char *gathering_list_missing(const VmloadGathering *gathering)
+{
+    const VmloadIdentify *identify = &gathering->identify;
+    GString *text = g_string_new(NULL);
+    uint32_t n = 0;
+    uint32_t i;
+
+    for (i = 0; i < identify->max_multifd && n < 8; i++) {
+        if (!identify->seen[i]) {
+            g_string_append_printf(text, "%s%u", n > 0 ? ", " : "", i);
+            n++;
+        }
+    }
+    return g_string_free(text, FALSE);
+}
+
+static bool gathering_timed_out(const VmloadGathering *gathering,
+                                GError **error)
+{
+    const VmloadIdentify *identify = &gathering->identify;
+    int64_t ms = gathering->handshake_us / 1000;
+    uint32_t gap = 0;
+    char *missing;
+
+    if (!gathering->all && vmload_identify_has_gap(identify, &gap)) {
+        return vmload_fail(error, VMLOAD_ERROR_TIMEOUT,
+                           "expected multifd channel %u within %"
+                           G_GINT64_FORMAT " ms, found %u channels without it",
+                           gap, ms, identify->n_multifd);
+    }
+    if (gathering->all && identify->max_multifd > 0) {
+        missing = gathering_list_missing(gathering);
+        vmload_fail(error, VMLOAD_ERROR_TIMEOUT,
+                    "expected the main channel and %u multifd channels within "
+                    "%" G_GINT64_FORMAT " ms, found %s main channel, %u "
+                    "multifd channels (missing: %s) and %u connections that "
+                    "say nothing", identify->max_multifd, ms,
+                    identify->main != NULL ? "the" : "no",
+                    identify->n_multifd, missing, identify->n_pending);
+        g_free(missing);
+        return false;
+    }
+    return vmload_fail(error, VMLOAD_ERROR_TIMEOUT,
+                       "expected the main channel within %" G_GINT64_FORMAT
+                       " ms, found %u connections that say nothing", ms,
+                       identify->n_pending);
+}
+
+/*
+ * Polls the cancel level, the listening sockets and the connections, in this
+ * order in @fds, until @deadline. False: cancelled, or failed.
+ */
+static bool gathering_poll(VmloadGathering *gathering, const VmloadWait *wait,
+                           struct pollfd *fds, int64_t deadline,
+                           GError **error)
+{
+    const VmloadIdentify *identify = &gathering->identify;
+    uint32_t n = 0;
+    uint32_t n_listening;
+    const int *listening =
+        vmload_listener_get_fds(gathering->listener, &n_listening);
+    uint32_t i;
+    int result;
+
+    fds[n].fd = wait->cancel != NULL ? vmload_cancel_get_fd(wait->cancel) : -1;
+    fds[n++].events = POLLIN;
+    for (i = 0; i < n_listening; i++) {
+        fds[n].fd = listening[i];
+        fds[n++].events = POLLIN;
+    }
+    for (i = 0; i < identify->n_pending; i++) {
+        fds[n].fd = identify->pending[i].fd;
+        fds[n++].events = POLLIN;
+    }
+    if (wait->begin != NULL) {
+        wait->begin(wait->opaque);
+    }
+    result = vmload_poll(fds, n, deadline);
+    if (wait->end != NULL) {
+        wait->end(wait->opaque);
+    }
+    if (result < 0) {
+        return vmload_fail_errno(error, errno, "poll");
+    }
+    return wait->cancel == NULL || vmload_cancel_check(wait->cancel, error);
+}
+
+/*
+ * Those who have spoken, then whoever knocks. @deadline: how long to wait for
+ * somebody. *@busy: there was somebody.
+ */
+static bool gathering_round(VmloadGathering *gathering, const VmloadWait *wait,
+                            int64_t deadline, bool *busy, GError **error)
+{
+    struct pollfd fds[1 + VMLOAD_SOCKETS_MAX + VMLOAD_IDENTIFY_MAX] = {{0}};
+    VmloadIdentify *identify = &gathering->identify;
+    uint32_t n = identify->n_pending;
+    uint32_t n_listening;
+    const int *listening =
+        vmload_listener_get_fds(gathering->listener, &n_listening);
+    const struct pollfd *connections = fds + 1 + n_listening;
+    uint32_t index = 0;
+    VmloadKind kind;
+    uint32_t i;
+
+    if (!gathering_poll(gathering, wait, fds, deadline, error)) {
+        return false;
+    }
+    *busy = false;
+    for (i = 0; i < n; i++) {
+        kind = VMLOAD_KIND_UNKNOWN;
+        if (connections[i].revents != 0) {
+            *busy = true;
+            if (!vmload_identify_read(identify, index, &kind, error)) {
+                return false;
+            }
+        }
+        if (kind == VMLOAD_KIND_UNKNOWN) {
+            index++;
+        }
+    }
+    for (i = 0; i < n_listening && !gathering_is_full(gathering); i++) {
+        if (fds[1 + i].revents != 0) {
+            *busy = true;
+            if (!listener_accept(identify, listening[i], error)) {
+                return false;
+            }
+        }
+    }
+    gathering_set_deadline(gathering);
+    return true;
+}
+
+/* Waits for somebody, up to the deadline. */
+static bool gathering_wait(VmloadGathering *gathering, const VmloadWait *wait,
+                           GError **error)
+{
+    int64_t deadline = gathering->deadline;
+    bool busy;
+
+    if (!gathering_round(gathering, wait, deadline, &busy, error)) {
+        return false;
+    }
+    /* Also while others keep us busy. */
+    return deadline < 0 || gathering_is_full(gathering) ||
+           g_get_monotonic_time() < deadline ||
+           gathering_timed_out(gathering, error);
+}
+
+/* A channel that is there already is the main channel, and the only one. */
+static VmloadChannel *gathering_get_single(VmloadGathering *gathering,
+                                           VmloadChannel *channel,
+                                           GError **error)
+{
+    if (gathering->all && gathering->identify.max_multifd > 0) {
+        vmload_fail(error, VMLOAD_ERROR_UNSUPPORTED,
+                    "expected a listening socket for the main channel and %u "
+                    "multifd channels, found a single channel",
+                    gathering->identify.max_multifd);
+        vmload_channel_unref(channel);
+        return NULL;
+    }
+    return channel;
+}
+
+VmloadChannel *vmload_gathering_get_main(VmloadGathering *gathering,
+                                         const VmloadWait *wait,
+                                         GError **error)
+{
+    static const VmloadWait forever;
+    VmloadChannel *channel =
+        vmload_listener_take_channel(gathering->listener);
+    uint32_t n_listening;
+    bool ok = true;
+
+    if (channel != NULL) {
+        return gathering_get_single(gathering, channel, error);
+    }
+    vmload_listener_get_fds(gathering->listener, &n_listening);
+    if (n_listening == 0) {
+        vmload_fail(error, VMLOAD_ERROR_FAILED,
+                    "the listener has given its channel away");
+        return NULL;
+    }
+    wait = wait != NULL ? wait : &forever;
+    while (ok && !gathering_may_begin(gathering)) {
+        ok = gathering_wait(gathering, wait, error);
+    }
+    if (!ok) {
+        return NULL;
+    }
+    if (gathering_is_full(gathering)) {
+        vmload_listener_close(gathering->listener);
+    }
+    vmload_channel_set_name(gathering->identify.main, "main");
+    /* Taken, but still known: a second one is refused. */
+    return vmload_channel_ref(gathering->identify.main);
+}
+
+/* Somebody in the middle of a handshake? */
+static bool gathering_is_spoken_to(const VmloadGathering *gathering)
+{
+    const VmloadIdentify *identify = &gathering->identify;
+    uint32_t i;
+
+    for (i = 0; i < identify->n_pending; i++) {
+        if (identify->pending[i].have > 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool vmload_gathering_update(VmloadGathering *gathering,
+                             const VmloadWait *wait, GError **error)
+{
+    bool busy = true;
+
+    if (gathering->all) {
+        return true;
+    }
+    /* Zero is long past: nobody is waited for. */
+    while (busy) {
+        if (!gathering_round(gathering, wait, 0, &busy, error)) {
+            return false;
+        }
+    }
+    gathering->deadline = -1;
+    gathering_set_deadline(gathering);
+    while (gathering_is_spoken_to(gathering) ||
+           vmload_identify_has_gap(&gathering->identify, NULL)) {
+        if (!gathering_wait(gathering, wait, error)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+VmloadChannel *vmload_gathering_take(VmloadGathering *gathering, uint32_t *id)
+{
+    VmloadIdentify *identify = &gathering->identify;
+    uint32_t i;
+
+    for (i = 0; i < identify->max_multifd; i++) {
+        if (identify->multifd[i] != NULL) {
+            *id = i;
+            return g_steal_pointer(&identify->multifd[i]);
+        }
+    }
+    return NULL;
+}
+
+const uint8_t *vmload_gathering_get_uuid(const VmloadGathering *gathering)
+{
+    return gathering->identify.n_multifd > 0 ? gathering->identify.uuid : NULL;
+}
+
+VmloadChannel *vmload_listener_accept_main(VmloadListener *listener,
+                                           const VmloadWait *wait,
+                                           int64_t handshake_us,
+                                           GError **error)
+{
+    const VmloadWanted wanted = {.all = true, .handshake_us = handshake_us};
+    VmloadGathering *gathering = vmload_gathering_new(listener, &wanted);
+    VmloadChannel *channel =
+        vmload_gathering_get_main(gathering, wait, error);
+
+    /* Whoever comes now or waits yet is refused. */
+    vmload_gathering_free(gathering);
+    return channel;
+}
