@@ -35,6 +35,7 @@ static const struct {
     LIMIT(elements, (uint64_t)1 << 20),
     LIMIT(element_bytes, 256 * MIB),
     LIMIT(configuration_names, 1024),
+    LIMIT(multifd_window, 128 * MIB),
 };
 
 static void limit_store(VmloadLimits *limits, size_t index, uint64_t value)

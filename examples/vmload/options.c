@@ -8,7 +8,8 @@
 #define LIMITS_HELP                                                        \
     "Limits: nesting, section-bytes, staged-bytes, vmdesc-bytes,\n"        \
     "package-bytes, sections, ram-blocks, ram-bytes, elements,\n"          \
-    "element-bytes, configuration-names. Values may end in K, M, G or T.\n"
+    "element-bytes, configuration-names, multifd-window. Values may end\n"  \
+    "in K, M, G or T.\n"
 
 bool cli_parse(int argc, char **argv, const char *what, const char *summary,
                const GOptionEntry *entries, CliCommon *common,

@@ -13,6 +13,7 @@ typedef struct {
     char *devices;
     char *stats;
     char *commit;
+    char *channels;
     double stall_timeout;
     gboolean switchover_ack;
     gboolean quiet;
@@ -111,6 +112,16 @@ static void receive_finish(void *opaque, VmloadLoader *loader,
     g_clear_error(&error);
 }
 
+/* VMLOAD_MULTIFD_AUTO also for what is not a number of channels. */
+static uint32_t receive_channels(const char *text)
+{
+    guint64 value;
+
+    return g_ascii_string_to_unsigned(text, 10, 1, 255, &value, NULL)
+               ? (uint32_t)value
+               : VMLOAD_MULTIFD_AUTO;
+}
+
 static VmloadLoader *receive_loader(Receive *receive, GError **error)
 {
     static const VmloadHostOps ops = {
@@ -145,6 +156,10 @@ static VmloadLoader *receive_loader(Receive *receive, GError **error)
                                      VMLOAD_SWITCHOVER_ACK_LEGACY);
     if (options->commit != NULL && strcmp(options->commit, "atomic") == 0) {
         vmload_loader_set_commit(loader, VMLOAD_COMMIT_ATOMIC);
+    }
+    if (options->channels != NULL) {
+        vmload_loader_set_multifd(loader, receive_channels(options->channels),
+                                  VMLOAD_MULTIFD_SYNC_AUTO);
     }
     cli_ram_attach(receive->ram, loader);
     return loader;
@@ -292,6 +307,12 @@ static bool receive_check_options(const Options *options)
         cli_error("--stall-timeout: expected 0 to 4000000 seconds");
         return false;
     }
+    if (options->channels != NULL && strcmp(options->channels, "auto") != 0 &&
+        receive_channels(options->channels) == VMLOAD_MULTIFD_AUTO) {
+        cli_error("--channels: expected 1 to 255 or auto, found '%s'",
+                  options->channels);
+        return false;
+    }
     if (options->quiet && options->progress) {
         cli_error("--quiet and --progress exclude each other");
         return false;
@@ -313,6 +334,9 @@ int cli_receive(int argc, char **argv)
         {"commit", 0, 0, G_OPTION_ARG_STRING, &options->commit,
          "When device state is applied (default: streaming)",
          "atomic|streaming"},
+        {"channels", 0, 0, G_OPTION_ARG_STRING, &options->channels,
+         "The source has the capability multifd (default: it has not)",
+         "N|auto"},
         {"stall-timeout", 0, 0, G_OPTION_ARG_DOUBLE, &options->stall_timeout,
          "Fail after so long without a byte (default: never)", "SEC"},
         {"switchover-ack", 0, 0, G_OPTION_ARG_NONE, &options->switchover_ack,
@@ -348,5 +372,6 @@ int cli_receive(int argc, char **argv)
     g_free(options->devices);
     g_free(options->stats);
     g_free(options->commit);
+    g_free(options->channels);
     return code;
 }

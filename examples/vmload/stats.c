@@ -50,6 +50,16 @@ static json_t *stats_lock(const VmloadStats *stats)
     return json;
 }
 
+static json_t *stats_multifd(const VmloadStats *stats)
+{
+    json_t *json = json_object();
+
+    set_uint(json, "channels", stats->multifd_channels);
+    set_uint(json, "bytes", stats->multifd_bytes);
+    set_uint(json, "packets", stats->multifd_packets);
+    return json;
+}
+
 /* A span of time; 0 where one of its ends is missing. */
 static uint64_t span(uint64_t from, uint64_t to)
 {
@@ -113,6 +123,7 @@ json_t *cli_stats_json(VmloadLoader *loader, const GError *error)
     set_uint(json, "commands", stats.commands);
     set_uint(json, "staged_peak_bytes", stats.staged_peak_bytes);
     json_object_set_new(json, "ram", stats_ram(&stats));
+    json_object_set_new(json, "multifd", stats_multifd(&stats));
     json_object_set_new(json, "lock", stats_lock(&stats));
     json_object_set_new(json, "time", stats_times(&stats));
     json_object_set_new(json, "devices", stats_devices(loader));

@@ -30,6 +30,9 @@ G_BEGIN_DECLS
  *     description may take.
  * @configuration_names: bytes of the machine name; also the number of
  *     capabilities in the configuration section.
+ * @multifd_window: bytes that the decompressor of one multifd channel may
+ *     keep of what it has put out; rounded down to a power of two. Sources
+ *     need 512 KiB (zstd's default level) to 32 MiB (its level 20).
  *
  * Since: 0.1
  */
@@ -46,6 +49,7 @@ typedef struct {
     uint64_t elements;
     uint64_t element_bytes;
     uint64_t configuration_names;
+    uint64_t multifd_window;
 } VmloadLimits;
 
 /**
@@ -55,7 +59,7 @@ typedef struct {
  * Sets every limit to its default: nesting 32, section_bytes 256 MiB,
  * staged_bytes 1 GiB, vmdesc_bytes 64 MiB, package_bytes 512 MiB, sections
  * 65536, ram_blocks 65536, ram_bytes 2^52, elements 2^20, element_bytes
- * 256 MiB, configuration_names 1024.
+ * 256 MiB, configuration_names 1024, multifd_window 128 MiB.
  *
  * Errors: none.
  * States: any. Threads: any. Blocks: no.

@@ -39,6 +39,10 @@ G_BEGIN_DECLS
  * @switchover_ns: when the source was seen to have stopped its guest (the
  *     SWITCHOVER_START command or the first END section); 0: not yet.
  * @end_ns: when the load reached its final state; 0: not yet.
+ * @multifd_channels: multifd channels that are or were part of the load.
+ * @multifd_bytes: bytes read from them, handshakes not counted; part of
+ *     @bytes_total.
+ * @multifd_packets: packets loaded from them.
  *
  * A snapshot. Times in nanoseconds.
  *
@@ -68,6 +72,9 @@ typedef struct {
     uint64_t last_byte_ns;
     uint64_t switchover_ns;
     uint64_t end_ns;
+    uint64_t multifd_channels;
+    uint64_t multifd_bytes;
+    uint64_t multifd_packets;
 } VmloadStats;
 
 /**

@@ -385,7 +385,7 @@ bool vmload_target_load(VmloadLoader *loader, const VmloadTarget *target,
                         VmloadCost *cost, bool *restartable, GError **error)
 {
     if (target->kind == VMLOAD_TARGET_RAM) {
-        return vmload_ram_load(loader->ram, reader, error);
+        return vmload_loader_load_ram(loader, section, reader, error);
     }
     if (target->kind == VMLOAD_TARGET_RAW) {
         return load_unknown(loader, section, reader, error);

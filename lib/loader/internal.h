@@ -11,10 +11,13 @@
 #define VMLOAD_LOADER_INTERNAL_H
 
 #include <vmload/loader.h>
+#include <vmload/multifd.h>
 #include "channel/channel.h"
+#include "channel/gather.h"
 #include "device/registry.h"
 #include "host/guard.h"
 #include "ledger.h"
+#include "ram/multifd/multifd.h"
 #include "ram/ram.h"
 #include "return-path.h"
 #include "stream/configuration.h"
@@ -58,6 +61,9 @@ struct VmloadLoader {
     GDestroyNotify announced_destroy;
     bool has_ram; /* the host gave its RAM to the library */
     VmloadListener *listener;
+    bool multifd_enabled;
+    uint32_t multifd_channels; /* 0: as many as come */
+    VmloadMultifdSync multifd_sync;
 
     /* Any thread. */
     VmloadGuard guard;
@@ -66,6 +72,7 @@ struct VmloadLoader {
     VmloadLedger *ledger;
     VmloadReturnPath return_path;
     VmloadCounters counters;  /* atomic */
+    VmloadMultifdCounters multifd_counters; /* atomic */
     int state;                /* VmloadState, atomic */
     int event_fd;             /* counts changes of the state */
     GMutex mutex;             /* leaf: guards the group below */
@@ -83,6 +90,9 @@ struct VmloadLoader {
 
     /* Loading thread; read by the owner after the join. */
     VmloadChannel *channel;
+    VmloadGathering *gathering; /* NULL: nobody may connect any more */
+    VmloadMultifd *multifd;     /* NULL: not enabled, or over */
+    bool placed;                /* the outcome says its place itself */
     VmloadReader *reader;
     VmloadWait wait;
     VmloadSectionTable *sections;
@@ -127,6 +137,24 @@ bool vmload_loader_stage_bytes(VmloadLoader *loader, uint64_t n,
 void vmload_loader_unstage_bytes(VmloadLoader *loader, uint64_t n);
 /* So many bytes are staged at the moment. */
 void vmload_loader_note_staged(VmloadLoader *loader, uint64_t n);
+
+/* multifd.c: the main channel, and multifd channels as wanted. */
+bool vmload_loader_connect(VmloadLoader *loader, GError **error);
+/* Once the configuration is known. */
+bool vmload_loader_start_multifd(VmloadLoader *loader, GError **error);
+/* MULTIFD_FLUSH in the main stream. */
+bool vmload_loader_flush_multifd(VmloadLoader *loader, GError **error);
+/* The payload of one section of the library's own RAM. */
+bool vmload_loader_load_ram(VmloadLoader *loader,
+                            const VmloadSection *section,
+                            VmloadReader *reader, GError **error);
+/* At a good end: RAM must be complete; no channel is left. */
+bool vmload_loader_complete_multifd(VmloadLoader *loader, GError **error);
+/*
+ * At any end: no channel is left. False, with @error replaced, if one of them
+ * failed first. Does nothing the second time.
+ */
+bool vmload_loader_end_multifd(VmloadLoader *loader, GError **error);
 
 /* dispatch.c: records up to EOF. */
 VmloadCommandResult vmload_loader_dispatch_records(VmloadLoader *loader,

@@ -59,13 +59,8 @@ static void init_wait(VmloadLoader *loader)
 static bool connect_main(VmloadLoader *loader, GError **error)
 {
     init_wait(loader);
-    if (loader->channel == NULL) {
-        loader->channel = vmload_listener_accept_main(
-            loader->listener, &loader->wait,
-            (int64_t)loader->handshake_ms * 1000, error);
-        if (loader->channel == NULL) {
-            return false;
-        }
+    if (!vmload_loader_connect(loader, error)) {
+        return false;
     }
     /* Nobody knows when the source of a channel that was given will begin. */
     loader->wait.timeout_us = 0;
@@ -310,7 +305,8 @@ static bool load_vmdesc(VmloadLoader *loader, GError **error)
 /* After EOF: what is still to be done before the host hears of it. */
 static bool complete(VmloadLoader *loader, GError **error)
 {
-    return vmload_pending_apply_all(loader, error) &&
+    return vmload_loader_complete_multifd(loader, error) &&
+           vmload_pending_apply_all(loader, error) &&
            vmload_ram_finish(loader->ram, error) &&
            vmload_devices_all_loaded(loader, error) &&
            cpu_sync(loader, loader->ops.cpu_sync_post_load,
@@ -324,6 +320,7 @@ static bool load_stream(VmloadLoader *loader, GError **error)
 
     if (!vmload_cancel_check(loader->cancel, error) ||
         !connect_main(loader, error) || !load_header(loader, error) ||
+        !vmload_loader_start_multifd(loader, error) ||
         !vmload_devices_setup(loader, error) ||
         !cpu_sync(loader, loader->ops.cpu_sync_pre_load, "cpu_sync_pre_load",
                   error)) {
@@ -346,7 +343,7 @@ static void place_error(VmloadLoader *loader, GError **error)
     const VmloadPosition *position = &loader->position;
     char *idstr;
 
-    if (loader->reader == NULL) {
+    if (loader->reader == NULL || loader->placed) {
         return;
     }
     vmload_loader_note_failure(loader,
@@ -480,7 +477,9 @@ void vmload_loader_main(VmloadLoader *loader)
     GError *error = NULL;
     VmloadState final = VMLOAD_STATE_COMPLETED;
 
-    if (!load_stream(loader, &error)) {
+    if (!load_stream(loader, &error) ||
+        !vmload_loader_end_multifd(loader, &error)) {
+        vmload_loader_end_multifd(loader, &error);
         error = final_error(loader, error);
     }
     /* What will not be applied goes before the host hears of the end. */

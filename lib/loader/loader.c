@@ -116,6 +116,11 @@ static bool ram_check(void *opaque, GError **error)
     return vmload_cancel_check(((VmloadLoader *)opaque)->cancel, error);
 }
 
+static bool ram_flush(void *opaque, GError **error)
+{
+    return vmload_loader_flush_multifd(opaque, error);
+}
+
 static void loader_set_defaults(VmloadLoader *loader)
 {
     const VmloadRamEnv env = {
@@ -124,6 +129,7 @@ static void loader_set_defaults(VmloadLoader *loader)
         .unlock = ram_unlock,
         .opaque = loader,
         .check = ram_check,
+        .flush = ram_flush,
     };
 
     vmload_guard_init(&loader->guard, &loader->ops, loader->opaque);

@@ -45,6 +45,14 @@ static void fill_ram(VmloadLoader *loader, VmloadStats *stats)
     stats->ram_bytes_placed = ram.bytes_placed;
 }
 
+static void fill_multifd(const VmloadMultifdCounters *counters,
+                         VmloadStats *stats)
+{
+    stats->multifd_channels = load_counter(&counters->channels);
+    stats->multifd_bytes = load_counter(&counters->bytes);
+    stats->multifd_packets = load_counter(&counters->packets);
+}
+
 static void fill_lock(const VmloadGuard *guard, VmloadStats *stats)
 {
     stats->lock_holds = load_counter(&guard->holds);
@@ -64,16 +72,20 @@ void vmload_loader_get_stats(VmloadLoader *loader, VmloadStats *stats)
     g_return_if_fail(stats->struct_size >= sizeof(uint32_t));
     counters = &loader->counters;
     snapshot.state = (uint32_t)vmload_loader_get_state(loader);
-    snapshot.bytes_total = load_counter(&counters->bytes);
+    snapshot.bytes_total = load_counter(&counters->bytes) +
+                           load_counter(&loader->multifd_counters.bytes);
     snapshot.sections = load_counter(&counters->sections);
     snapshot.commands = load_counter(&counters->commands);
     snapshot.staged_peak_bytes = load_counter(&counters->staged_peak);
     snapshot.io_wait_ns = load_counter(&counters->io_wait_ns);
     snapshot.start_ns = load_counter(&counters->start_ns);
-    snapshot.last_byte_ns = load_counter(&counters->last_byte_ns);
+    snapshot.last_byte_ns =
+        MAX(load_counter(&counters->last_byte_ns),
+            load_counter(&loader->multifd_counters.last_byte_ns));
     snapshot.switchover_ns = load_counter(&counters->switchover_ns);
     snapshot.end_ns = load_counter(&counters->end_ns);
     fill_ram(loader, &snapshot);
+    fill_multifd(&loader->multifd_counters, &snapshot);
     fill_lock(&loader->guard, &snapshot);
     copy_out(stats, &snapshot, sizeof(snapshot));
 }

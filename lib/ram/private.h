@@ -27,6 +27,7 @@ struct VmloadRam {
     bool ignore_shared;
     bool mapped_ram;
     bool postcopy_advised;
+    bool fixed; /* no further block list */
 
     /*
      * The block table. Only the loading thread (before the load: the owner)
@@ -57,6 +58,11 @@ bool vmload_ram_load_block_list(VmloadRam *ram, VmloadReader *reader,
 static inline uint64_t vmload_ram_page_size(const VmloadRam *ram)
 {
     return (uint64_t)1 << ram->page_bits;
+}
+
+static inline bool vmload_ram_page_bits_are_good(const VmloadRam *ram)
+{
+    return ram->page_bits >= 8 && ram->page_bits <= 30;
 }
 
 /* Scratch memory of @length bytes kept in *@scratch; LIMIT: no memory. */

@@ -57,6 +57,22 @@ void vmload_ram_set_postcopy_advised(VmloadRam *ram, bool on)
     ram->postcopy_advised = on;
 }
 
+void vmload_ram_fix_blocks(VmloadRam *ram)
+{
+    ram->fixed = true;
+}
+
+void vmload_ram_count(VmloadRam *ram, uint64_t normal, uint64_t zero,
+                      uint64_t bytes_placed)
+{
+    VmloadRamCounters *counters = &ram->counters;
+
+    __atomic_fetch_add(&counters->pages_normal, normal, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&counters->pages_zero, zero, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&counters->bytes_placed, bytes_placed,
+                       __ATOMIC_RELAXED);
+}
+
 VmloadRamBlock *vmload_ram_find_block(VmloadRam *ram, const char *idstr)
 {
     VmloadRamBlock *block;

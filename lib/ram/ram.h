@@ -19,6 +19,7 @@ typedef struct VmloadRam VmloadRam;
  * @lock, @unlock: the big lock around a block's resize callback.
  * @check: false with the error set if the load is cancelled; asked where much
  *     is to be computed. May be NULL, as all members may.
+ * @flush: MULTIFD_FLUSH: a barrier with all multifd channels.
  */
 typedef struct {
     VmloadRamBlock *(*announced)(void *opaque, const char *idstr,
@@ -27,6 +28,7 @@ typedef struct {
     void (*unlock)(void *opaque);
     void *opaque;
     bool (*check)(void *opaque, GError **error);
+    bool (*flush)(void *opaque, GError **error);
 } VmloadRamEnv;
 
 /* Counters, written by loader threads, read by any with atomic loads. */
@@ -69,6 +71,16 @@ VmloadRamBlock *vmload_ram_get_block(VmloadRam *ram, uint64_t index);
  * "last block" of CONTINUE survives from one payload to the next.
  */
 bool vmload_ram_load(VmloadRam *ram, VmloadReader *reader, GError **error);
+
+/*
+ * From now on others than the loading thread place pages: another block list
+ * fails.
+ */
+void vmload_ram_fix_blocks(VmloadRam *ram);
+
+/* Pages that another writer has placed. Any thread. */
+void vmload_ram_count(VmloadRam *ram, uint64_t normal, uint64_t zero,
+                      uint64_t bytes_placed);
 
 /* After the last payload: completes every sink (digests, files). */
 bool vmload_ram_finish(VmloadRam *ram, GError **error);

@@ -33,6 +33,7 @@ bool vmload_ram_callback_failed(GError **error, GError *local,
 bool vmload_sink_attach(VmloadRamSink *sink, const char *idstr,
                         uint64_t length, uint64_t max_length, GError **error)
 {
+    g_mutex_init(&sink->lock);
     return sink->class->attach == NULL ||
            sink->class->attach(sink, idstr, length, max_length, error);
 }
@@ -40,24 +41,36 @@ bool vmload_sink_attach(VmloadRamSink *sink, const char *idstr,
 bool vmload_sink_write(VmloadRamSink *sink, uint64_t offset,
                        const uint8_t *data, uint64_t length, GError **error)
 {
+    bool ok;
+
     if (sink->host != NULL) {
         memcpy(sink->host + offset, data, length);
         return true;
     }
-    return sink->discards ||
-           sink->class->write(sink, offset, data, length, error);
+    if (sink->discards) {
+        return true;
+    }
+    g_mutex_lock(&sink->lock);
+    ok = sink->class->write(sink, offset, data, length, error);
+    g_mutex_unlock(&sink->lock);
+    return ok;
 }
 
 bool vmload_sink_zero(VmloadRamSink *sink, uint64_t offset, uint64_t length,
                       bool *stored, GError **error)
 {
+    bool ok;
+
     if (sink->discards) {
         *stored = false;
         return true;
     }
     if (sink->host == NULL) {
         *stored = true;
-        return sink->class->zero(sink, offset, length, error);
+        g_mutex_lock(&sink->lock);
+        ok = sink->class->zero(sink, offset, length, error);
+        g_mutex_unlock(&sink->lock);
+        return ok;
     }
     /* To look costs no memory where nothing was written before. */
     *stored = !vmload_bytes_are_zero(sink->host + offset, length);
@@ -70,6 +83,8 @@ bool vmload_sink_zero(VmloadRamSink *sink, uint64_t offset, uint64_t length,
 bool vmload_sink_read(VmloadRamSink *sink, uint64_t offset, uint8_t *data,
                       uint64_t length, GError **error)
 {
+    bool ok;
+
     if (sink->discards) {
         memset(data, 0, length);
         return true;
@@ -79,7 +94,10 @@ bool vmload_sink_read(VmloadRamSink *sink, uint64_t offset, uint8_t *data,
                            "expected a sink that can be read (XBZRLE), found "
                            "one that cannot");
     }
-    return sink->class->read(sink, offset, data, length, error);
+    g_mutex_lock(&sink->lock);
+    ok = sink->class->read(sink, offset, data, length, error);
+    g_mutex_unlock(&sink->lock);
+    return ok;
 }
 
 bool vmload_sink_resize(VmloadRamSink *sink, uint64_t length, GError **error)
@@ -90,7 +108,15 @@ bool vmload_sink_resize(VmloadRamSink *sink, uint64_t length, GError **error)
 
 bool vmload_sink_idle(VmloadRamSink *sink, GError **error)
 {
-    return sink->class->idle == NULL || sink->class->idle(sink, error);
+    bool ok;
+
+    if (sink->class->idle == NULL) {
+        return true;
+    }
+    g_mutex_lock(&sink->lock);
+    ok = sink->class->idle(sink, error);
+    g_mutex_unlock(&sink->lock);
+    return ok;
 }
 
 bool vmload_sink_finish(VmloadRamSink *sink, const VmloadRamEnv *env,

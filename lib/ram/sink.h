@@ -40,6 +40,12 @@ struct VmloadRamSink {
     bool starts_zero;
     bool can_read;
     bool finished;
+    /*
+     * Leaf, for sinks that are written to: one call at a time, whatever
+     * channel it comes from. Held around the callbacks of a host's own sink,
+     * as its documentation says.
+     */
+    GMutex lock;
 };
 
 bool vmload_sink_attach(VmloadRamSink *sink, const char *idstr,

@@ -298,6 +298,11 @@ static bool ram_load_other(VmloadRam *ram, VmloadReader *reader, uint64_t word,
     uint64_t flags = word & (vmload_ram_page_size(ram) - 1);
     uint64_t offset = word - flags;
 
+    if (flags == RAM_MEM_SIZE && ram->fixed) {
+        return vmload_reader_error(reader, error, VMLOAD_ERROR_MALFORMED,
+                                   "expected no block list once multifd "
+                                   "channels place pages, found one");
+    }
     if (flags == RAM_MEM_SIZE) {
         return vmload_ram_load_block_list(ram, reader, offset, error);
     }
@@ -307,7 +312,8 @@ static bool ram_load_other(VmloadRam *ram, VmloadReader *reader, uint64_t word,
     }
     if (flags == RAM_MULTIFD_FLUSH && offset == 0) {
         /* QEMU 8.1.0 sends it without multifd too: a barrier of nothing. */
-        return true;
+        return ram->env.flush == NULL ||
+               ram->env.flush(ram->env.opaque, error);
     }
     if (flags == RAM_HOOK) {
         return vmload_reader_error(reader, error, VMLOAD_ERROR_MALFORMED,
@@ -346,7 +352,7 @@ bool vmload_ram_load(VmloadRam *ram, VmloadReader *reader, GError **error)
     bool eos = false;
     bool ok = true;
 
-    if (ram->page_bits < 8 || ram->page_bits > 30) {
+    if (!vmload_ram_page_bits_are_good(ram)) {
         return vmload_reader_error(reader, error, VMLOAD_ERROR_UNSUPPORTED,
                                    "expected target pages of 8 to 30 bits, "
                                    "found %u",
