@@ -11,10 +11,19 @@ from harness import (Guest, Qemu, Receiver, check, check_decoded,
                      check_loaded, wait_until)
 
 
+ATTEMPTS = 6
+
+
+class Converged(Exception):
+    """The source was done before it had iterated enough."""
+
+
 def hold(qemu, condition):
     """Let the source iterate until CONDITION(info), then let it finish."""
     def reached():
         info = qemu.info()
+        if info["status"] in ("device", "completed"):
+            raise Converged()
         check(info["status"] in ("setup", "active"), "source is %s: %s", info["status"],
               info.get("error-desc", qemu.log()))
         return info["status"] == "active" and condition(info)
@@ -23,8 +32,7 @@ def hold(qemu, condition):
     return qemu.wait_migration()
 
 
-def iterate(folder, condition, capabilities, end=0x900000, memory=16,
-            bandwidth=30 << 20):
+def iterate_once(folder, condition, capabilities, end, memory, bandwidth):
     guest = Guest(folder, end=end)
     path = "unix:%s/socket" % folder
     with Qemu(folder, memory=memory, boot="rom", guest=guest) as qemu:
@@ -33,11 +41,29 @@ def iterate(folder, condition, capabilities, end=0x900000, memory=16,
         qemu.parameters(max_bandwidth=bandwidth, downtime_limit=1)
         receiver = Receiver(folder, path)
         qemu.migrate(path)
-        info = hold(qemu, condition)
+        try:
+            info = hold(qemu, condition)
+        except Converged:
+            receiver.finish()
+            raise
         result = receiver.finish()
         check_loaded(result, qemu, pattern=True)
         check_decoded(result)
         return info, result
+
+
+def iterate(folder, condition, capabilities, end=0x900000, memory=16,
+            bandwidth=30 << 20):
+    """A guest that gets no processor time dirties nothing: try again."""
+    for attempt in range(ATTEMPTS):
+        attempt_folder = os.path.join(folder, str(attempt))
+        os.mkdir(attempt_folder)
+        try:
+            return iterate_once(attempt_folder, condition, capabilities, end,
+                                memory, bandwidth >> attempt)
+        except Converged:
+            continue
+    raise AssertionError("the source converged %d times" % ATTEMPTS)
 
 
 def test_dirtying_guest(folder):
