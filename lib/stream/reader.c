@@ -470,6 +470,11 @@ const uint8_t *vmload_reader_window(const VmloadReader *reader,
     return reader->data + reader->head;
 }
 
+bool vmload_reader_has_ended(const VmloadReader *reader)
+{
+    return reader->end;
+}
+
 void vmload_reader_consume(VmloadReader *reader, uint64_t length)
 {
     reader->head += MIN(length, reader->tail - reader->head);

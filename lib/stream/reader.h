@@ -32,6 +32,9 @@ const uint8_t *vmload_reader_window(const VmloadReader *reader,
 /* Microseconds without a byte before VMLOAD_ERROR_TIMEOUT; 0: no bound. */
 void vmload_reader_set_timeout(VmloadReader *reader, int64_t timeout_us);
 
+/* Will no byte come behind the window? */
+bool vmload_reader_has_ended(const VmloadReader *reader);
+
 /* Takes @length bytes of the window. */
 void vmload_reader_consume(VmloadReader *reader, uint64_t length);
 

@@ -90,7 +90,11 @@ static Verdict judge_eof(const Scan *scan, const uint8_t *data, uint64_t n)
     if (n == 0) {
         return scan->end ? VERDICT_WEAK : VERDICT_MORE;
     }
-    if (scan->rules->nested || !scan->rules->vmdesc ||
+    /* A package may have bytes behind its EOF (stream format, section 7). */
+    if (scan->rules->nested) {
+        return VERDICT_WEAK;
+    }
+    if (!scan->rules->vmdesc ||
         data[0] != VMLOAD_RECORD_VMDESC) {
         return VERDICT_NO;
     }
@@ -231,7 +235,7 @@ bool vmload_staging_find_end(VmloadReader *reader,
                              const VmloadStagingRules *rules,
                              uint64_t *candidate, GError **error)
 {
-    Scan scan = {rules, false};
+    Scan scan = {rules, vmload_reader_has_ended(reader)};
     const uint8_t *data;
     uint64_t from = *candidate;
     uint64_t n;
