@@ -135,6 +135,8 @@ def main():
                                                   args.seconds)
             summary(qemu, info, result, elapsed)
             verify(qemu, result)
+    except KeyboardInterrupt:
+        return 130
     except (AssertionError, harness.HarnessError,
             check_pattern.PatternError, OSError) as error:
         print("demo failed: %s" % error, file=sys.stderr)

@@ -600,7 +600,27 @@ def check_failed(result, code=1):
     lines = result.stderr.splitlines()
     check(len(lines) == 1, "stderr has %d lines instead of one: %r",
           len(lines), result.stderr)
+    check_nothing_left(result)
     check_no_io_wait(result)
+
+
+def check_nothing_left(result):
+    """No partial success: neither memory nor devices of a failed load."""
+    check(os.listdir(result.ram_dir) == [], "RAM is left behind: %s",
+          os.listdir(result.ram_dir))
+    check(result.devices is None, "devices were written")
+    check(result.stats is None or result.stat("status") != "completed",
+          "status is completed")
+
+
+def check_cancelled(result):
+    """The load was cancelled, which is told by the exit status."""
+    check(result.code == 130, "vmload ended with %d: %s", result.code,
+          result.stderr)
+    check(result.stats is None or result.stat("status") == "cancelled",
+          "status is not cancelled")
+    check_no_io_wait(result)
+    check_nothing_left(result)
 
 
 def find_fields(tree, name):
