@@ -15,7 +15,7 @@ VMLOAD_PACKAGES_BUILD="gcc libc6-dev binutils meson ninja-build pkg-config
 VMLOAD_PACKAGES_TEST="g++ libcmocka-dev python3 qemu-system-x86 procps"
 
 VMLOAD_PACKAGES_CI="clang clang-tidy clang-format libclang-rt-14-dev valgrind
-    gcovr abigail-tools shellcheck man-db groff-base git"
+    gcovr abigail-tools shellcheck mandoc man-db groff-base git"
 
 # Print the packages of the groups named, one list.
 vmload_packages()
