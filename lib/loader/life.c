@@ -360,6 +360,15 @@ static void place_error(VmloadLoader *loader, GError **error)
     }
 }
 
+/* CANCELLED is what we say after vmload_loader_cancel(), and nobody else. */
+static void disown_cancelled(VmloadLoader *loader, GError *error)
+{
+    if (error != NULL && error->code == VMLOAD_ERROR_CANCELLED &&
+        !vmload_cancel_is_set(loader->cancel)) {
+        error->code = VMLOAD_ERROR_DEVICE;
+    }
+}
+
 /* The one error that the load ends with. */
 static GError *final_error(VmloadLoader *loader, GError *error)
 {
@@ -371,6 +380,7 @@ static GError *final_error(VmloadLoader *loader, GError *error)
         g_clear_error(&error);
         vmload_cancel_check(loader->cancel, &error);
     }
+    disown_cancelled(loader, error);
     place_error(loader, &error);
     return error;
 }
@@ -432,6 +442,7 @@ static bool finish_host(VmloadLoader *loader, const GError *cause,
     if (wait_for_host(loader, &local)) {
         return true;
     }
+    disown_cancelled(loader, local);
     vmload_callback_result(false, &local, error);
     g_prefix_error(error, "finish: ");
     return false;
@@ -493,8 +504,7 @@ void vmload_loader_main(VmloadLoader *loader)
     vmload_devices_cleanup(loader);
     disconnect(loader, error == NULL);
     if (error != NULL) {
-        final = error->code == VMLOAD_ERROR_CANCELLED &&
-                        vmload_cancel_is_set(loader->cancel)
+        final = error->code == VMLOAD_ERROR_CANCELLED
                     ? VMLOAD_STATE_CANCELLED
                     : VMLOAD_STATE_FAILED;
     }
