@@ -224,7 +224,7 @@ static bool line_joins(const Inspect *inspect, const VmloadRecordInfo *record)
     return !inspect->all && line->count > 0 &&
            line->type == VMLOAD_RECORD_PART &&
            record->type == VMLOAD_RECORD_PART &&
-           record->depth == line->depth &&
+           record->depth == line->depth && record->section != NULL &&
            record->section->section_id == line->section_id &&
            record->section->has_footer == line->has_footer;
 }
