@@ -236,7 +236,7 @@ static bool gathering_round(VmloadGathering *gathering, const VmloadWait *wait,
         vmload_listener_get_fds(gathering->listener, &n_listening);
     const struct pollfd *connections = fds + 1 + n_listening;
     uint32_t index = 0;
-    VmloadKind kind;
+    VmloadConnectionKind kind;
     uint32_t i;
 
     if (!gathering_poll(gathering, wait, fds, deadline, error)) {
@@ -244,14 +244,14 @@ static bool gathering_round(VmloadGathering *gathering, const VmloadWait *wait,
     }
     *busy = false;
     for (i = 0; i < n; i++) {
-        kind = VMLOAD_KIND_UNKNOWN;
+        kind = VMLOAD_CONNECTION_UNKNOWN;
         if (connections[i].revents != 0) {
             *busy = true;
             if (!vmload_identify_read(identify, index, &kind, error)) {
                 return false;
             }
         }
-        if (kind == VMLOAD_KIND_UNKNOWN) {
+        if (kind == VMLOAD_CONNECTION_UNKNOWN) {
             index++;
         }
     }

@@ -59,7 +59,8 @@ static uint32_t identify_wanted(const VmloadPending *pending)
 
 /* The end or an error instead of the bytes. */
 static bool identify_ended(VmloadIdentify *identify, uint32_t index,
-                           GError *local, VmloadKind *kind, GError **error)
+                           GError *local, VmloadConnectionKind *kind,
+                           GError **error)
 {
     VmloadPending *pending = &identify->pending[index];
 
@@ -68,7 +69,7 @@ static bool identify_ended(VmloadIdentify *identify, uint32_t index,
         identify_drop(identify, index,
                       local != NULL ? local->message : "it said nothing");
         g_clear_error(&local);
-        *kind = VMLOAD_KIND_REFUSED;
+        *kind = VMLOAD_CONNECTION_REFUSED;
         return true;
     }
     if (local != NULL) {
@@ -85,18 +86,18 @@ static bool identify_ended(VmloadIdentify *identify, uint32_t index,
 }
 
 static bool identify_main(VmloadIdentify *identify, uint32_t index,
-                          VmloadKind *kind)
+                          VmloadConnectionKind *kind)
 {
     VmloadPending *pending = &identify->pending[index];
 
     if (identify->main != NULL) {
         identify_drop(identify, index, "a second main channel");
-        *kind = VMLOAD_KIND_REFUSED;
+        *kind = VMLOAD_CONNECTION_REFUSED;
         return true;
     }
     vmload_channel_unread(pending->channel, pending->data, VMLOAD_MAGIC_SIZE);
     identify->main = identify_remove(identify, index);
-    *kind = VMLOAD_KIND_MAIN;
+    *kind = VMLOAD_CONNECTION_MAIN;
     return true;
 }
 
@@ -125,7 +126,7 @@ static bool identify_check_multifd(VmloadIdentify *identify,
 }
 
 static bool identify_multifd(VmloadIdentify *identify, uint32_t index,
-                             VmloadKind *kind, GError **error)
+                             VmloadConnectionKind *kind, GError **error)
 {
     VmloadPending *pending = &identify->pending[index];
     VmloadHandshake handshake;
@@ -145,12 +146,12 @@ static bool identify_multifd(VmloadIdentify *identify, uint32_t index,
     name = g_strdup_printf("multifd %u", handshake.id);
     vmload_channel_set_name(identify->multifd[handshake.id], name);
     g_free(name);
-    *kind = VMLOAD_KIND_MULTIFD;
+    *kind = VMLOAD_CONNECTION_MULTIFD;
     return true;
 }
 
 static bool identify_classify(VmloadIdentify *identify, uint32_t index,
-                              VmloadKind *kind, GError **error)
+                              VmloadConnectionKind *kind, GError **error)
 {
     VmloadPending *pending = &identify->pending[index];
     const char *name = vmload_channel_get_name(pending->channel);
@@ -178,7 +179,7 @@ static bool identify_classify(VmloadIdentify *identify, uint32_t index,
 }
 
 bool vmload_identify_read(VmloadIdentify *identify, uint32_t index,
-                          VmloadKind *kind, GError **error)
+                          VmloadConnectionKind *kind, GError **error)
 {
     VmloadPending *pending = &identify->pending[index];
     struct iovec iov = {.iov_base = pending->data + pending->have,
@@ -186,7 +187,7 @@ bool vmload_identify_read(VmloadIdentify *identify, uint32_t index,
     GError *local = NULL;
     int64_t got = vmload_channel_try_readv(pending->channel, &iov, 1, &local);
 
-    *kind = VMLOAD_KIND_UNKNOWN;
+    *kind = VMLOAD_CONNECTION_UNKNOWN;
     if (got == VMLOAD_CHANNEL_WOULD_BLOCK) {
         return true;
     }

@@ -20,11 +20,11 @@
 #define VMLOAD_IDENTIFY_MAX (VMLOAD_PENDING_MAX + VMLOAD_MULTIFD_MAX)
 
 typedef enum {
-    VMLOAD_KIND_UNKNOWN, /* has not said enough yet */
-    VMLOAD_KIND_MAIN,
-    VMLOAD_KIND_MULTIFD,
-    VMLOAD_KIND_REFUSED, /* this connection goes, the load goes on */
-} VmloadKind;
+    VMLOAD_CONNECTION_UNKNOWN, /* has not said enough yet */
+    VMLOAD_CONNECTION_MAIN,
+    VMLOAD_CONNECTION_MULTIFD,
+    VMLOAD_CONNECTION_REFUSED, /* this connection goes, the load goes on */
+} VmloadConnectionKind;
 
 /* @fd: what to poll; owned by @channel. */
 typedef struct {
@@ -76,7 +76,7 @@ void vmload_identify_add(VmloadIdentify *identify, VmloadChannel *channel,
  * few bytes and the end.
  */
 bool vmload_identify_read(VmloadIdentify *identify, uint32_t index,
-                          VmloadKind *kind, GError **error);
+                          VmloadConnectionKind *kind, GError **error);
 
 /* Is an id missing below one that came? @id (nullable): the lowest. */
 bool vmload_identify_has_gap(const VmloadIdentify *identify, uint32_t *id);

@@ -21,6 +21,8 @@ typedef struct {
     VmloadError code;
     const char *evidence; /* in the message */
     const char *idstr;    /* of the section where it failed; NULL: none */
+    uint64_t record;      /* where the record begins that is wrong */
+    uint64_t offset;      /* and how far it was read when that showed */
     const char *limit;    /* to be set to limit_value before */
     uint64_t limit_value;
     bool take_all;
@@ -28,15 +30,35 @@ typedef struct {
     bool require_vmdesc;
 } Row;
 
-#define ROW(text, stream, error, part, section, ...)                    \
+#define ROW(text, stream, error, part, section, at, byte, ...)          \
     {                                                                   \
         .name = text, .write = bad_##stream, .code = VMLOAD_ERROR_##error, \
-        .evidence = part, .idstr = section, __VA_ARGS__                 \
+        .evidence = part, .idstr = section, .record = at, .offset = byte, \
+        __VA_ARGS__                                                     \
     },
 
 static const Row rows[] = {
 #include "bad-input-table.h"
 };
+
+/* Channel and record always, and the section where there is one. */
+static void check_place(const Row *row, const FaultRun *run)
+{
+    char *record = g_strdup_printf(" at 0x%" G_GINT64_MODIFIER "x: ",
+                                   row->record);
+
+    assert_non_null(strstr(run->message, "channel 'main'"));
+    assert_non_null(strstr(run->message, record));
+    g_free(record);
+    assert_string_equal(run->position.channel, "main");
+    assert_string_equal(run->position.idstr,
+                        row->idstr != NULL ? row->idstr : "");
+    if (row->idstr != NULL) {
+        assert_non_null(strstr(run->message, row->idstr));
+    }
+    assert_int_equal(run->position.record_offset, row->record);
+    assert_int_equal(run->position.offset, row->offset);
+}
 
 static void run_row(void **state)
 {
@@ -58,11 +80,7 @@ static void run_row(void **state)
                  (int)row->code, row->evidence, run.code,
                  run.message != NULL ? run.message : "completed");
     }
-    /* Place: the channel always, and the section where there is one. */
-    assert_non_null(strstr(run.message, "channel 'main'"));
-    assert_string_equal(run.position.idstr,
-                        row->idstr != NULL ? row->idstr : "");
-    assert_true(run.position.offset <= out->len);
+    check_place(row, &run);
     assert_true(strlen(run.message) < 400);
     assert_null(strchr(run.message, '\n'));
     assert_int_not_equal(run.message[strlen(run.message) - 1], '.');

@@ -28,10 +28,10 @@ static void say(int peer, const char *text)
     assert_int_equal(send(peer, text, length, MSG_NOSIGNAL), length);
 }
 
-static VmloadKind step(VmloadIdentify *identify, uint32_t index)
+static VmloadConnectionKind step(VmloadIdentify *identify, uint32_t index)
 {
     GError *error = NULL;
-    VmloadKind kind;
+    VmloadConnectionKind kind;
 
     if (!vmload_identify_read(identify, index, &kind, &error)) {
         fail_msg("%s", error->message);
@@ -64,15 +64,15 @@ static void test_trickle(void **state)
 
     (void)state;
     assert_int_equal(identify.count, 1);
-    assert_int_equal(step(&identify, 0), VMLOAD_KIND_UNKNOWN);
+    assert_int_equal(step(&identify, 0), VMLOAD_CONNECTION_UNKNOWN);
     say(peer, "Q");
-    assert_int_equal(step(&identify, 0), VMLOAD_KIND_UNKNOWN);
+    assert_int_equal(step(&identify, 0), VMLOAD_CONNECTION_UNKNOWN);
     say(peer, "EV");
-    assert_int_equal(step(&identify, 0), VMLOAD_KIND_UNKNOWN);
-    assert_int_equal(step(&identify, 0), VMLOAD_KIND_UNKNOWN);
+    assert_int_equal(step(&identify, 0), VMLOAD_CONNECTION_UNKNOWN);
+    assert_int_equal(step(&identify, 0), VMLOAD_CONNECTION_UNKNOWN);
     assert_int_equal(identify.n_pending, 1);
     say(peer, "M123");
-    assert_int_equal(step(&identify, 0), VMLOAD_KIND_MAIN);
+    assert_int_equal(step(&identify, 0), VMLOAD_CONNECTION_MAIN);
     assert_int_equal(identify.n_pending, 0);
     assert_non_null(identify.main);
 
@@ -98,15 +98,15 @@ static void test_many(void **state)
     (void)state;
     close(gone);
     say(second, "QEVM");
-    assert_int_equal(step(&identify, 1), VMLOAD_KIND_REFUSED);
+    assert_int_equal(step(&identify, 1), VMLOAD_CONNECTION_REFUSED);
     assert_int_equal(identify.n_pending, 3);
-    assert_int_equal(step(&identify, 2), VMLOAD_KIND_MAIN);
+    assert_int_equal(step(&identify, 2), VMLOAD_CONNECTION_MAIN);
     /* The second one is refused, the first stays. */
     say(first, "QEVM");
-    assert_int_equal(step(&identify, 1), VMLOAD_KIND_REFUSED);
+    assert_int_equal(step(&identify, 1), VMLOAD_CONNECTION_REFUSED);
     assert_closed(first);
     assert_open(second);
-    assert_int_equal(step(&identify, 0), VMLOAD_KIND_UNKNOWN);
+    assert_int_equal(step(&identify, 0), VMLOAD_CONNECTION_UNKNOWN);
     assert_int_equal(identify.n_pending, 1);
     vmload_identify_clear(&identify);
     assert_closed(silent);
@@ -134,14 +134,14 @@ static void test_errors(void **state)
         int main_peer = add(&identify);
         int peer = add(&identify);
         GError *error = NULL;
-        VmloadKind kind;
+        VmloadConnectionKind kind;
 
         /* Also with a main channel: the order says nothing. */
         say(main_peer, "QEVM");
-        assert_int_equal(step(&identify, 0), VMLOAD_KIND_MAIN);
+        assert_int_equal(step(&identify, 0), VMLOAD_CONNECTION_MAIN);
         say(peer, cases[i].text);
         if (strlen(cases[i].text) < 4) {
-            assert_int_equal(step(&identify, 0), VMLOAD_KIND_UNKNOWN);
+            assert_int_equal(step(&identify, 0), VMLOAD_CONNECTION_UNKNOWN);
             assert_int_equal(shutdown(peer, SHUT_WR), 0);
         }
         assert_false(vmload_identify_read(&identify, 0, &kind, &error));
@@ -182,16 +182,16 @@ static void test_broken(void **state)
     Broken silent = {0, 0};
     Broken spoken = {0, 1};
     GError *error = NULL;
-    VmloadKind kind;
+    VmloadConnectionKind kind;
 
     (void)state;
     vmload_identify_add(
         &identify, vmload_channel_new_from_ops(&ops, &silent, NULL, NULL), -1);
-    assert_int_equal(step(&identify, 0), VMLOAD_KIND_REFUSED);
+    assert_int_equal(step(&identify, 0), VMLOAD_CONNECTION_REFUSED);
     assert_int_equal(identify.n_pending, 0);
     vmload_identify_add(
         &identify, vmload_channel_new_from_ops(&ops, &spoken, NULL, NULL), -1);
-    assert_int_equal(step(&identify, 0), VMLOAD_KIND_UNKNOWN);
+    assert_int_equal(step(&identify, 0), VMLOAD_CONNECTION_UNKNOWN);
     assert_false(vmload_identify_read(&identify, 0, &kind, &error));
     assert_unit_error(&error, VMLOAD_ERROR_IO, "it broke");
     vmload_identify_clear(&identify);
@@ -209,7 +209,7 @@ static void test_room(void **state)
         peers[i] = add(&identify);
     }
     say(peers[0], "Q");
-    assert_int_equal(step(&identify, 0), VMLOAD_KIND_UNKNOWN);
+    assert_int_equal(step(&identify, 0), VMLOAD_CONNECTION_UNKNOWN);
     peers[VMLOAD_PENDING_MAX] = add(&identify);
     assert_int_equal(identify.n_pending, VMLOAD_PENDING_MAX);
     assert_closed(peers[1]);
@@ -219,7 +219,7 @@ static void test_room(void **state)
     for (i = 2; i <= VMLOAD_PENDING_MAX; i++) {
         say(peers[i], "Q");
         assert_int_equal(step(&identify, (uint32_t)i - 1),
-                         VMLOAD_KIND_UNKNOWN);
+                         VMLOAD_CONNECTION_UNKNOWN);
     }
     peers[VMLOAD_PENDING_MAX + 1] = add(&identify);
     assert_int_equal(identify.n_pending, VMLOAD_PENDING_MAX);
