@@ -92,7 +92,7 @@ static Verdict judge_eof(const Scan *scan, const uint8_t *data, uint64_t n)
     }
     /* A package may have bytes behind its EOF (stream format, section 7). */
     if (scan->rules->nested) {
-        return VERDICT_WEAK;
+        return scan->end ? VERDICT_WEAK : VERDICT_MORE;
     }
     if (!scan->rules->vmdesc ||
         data[0] != VMLOAD_RECORD_VMDESC) {
