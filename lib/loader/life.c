@@ -363,7 +363,8 @@ static void place_error(VmloadLoader *loader, GError **error)
 /* CANCELLED is what we say after vmload_loader_cancel(), and nobody else. */
 static void disown_cancelled(VmloadLoader *loader, GError *error)
 {
-    if (error != NULL && error->code == VMLOAD_ERROR_CANCELLED &&
+    if (error != NULL && error->domain == VMLOAD_ERROR &&
+        error->code == VMLOAD_ERROR_CANCELLED &&
         !vmload_cancel_is_set(loader->cancel)) {
         error->code = VMLOAD_ERROR_DEVICE;
     }

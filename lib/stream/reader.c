@@ -139,12 +139,12 @@ bool vmload_reader_error(VmloadReader *reader, GError **error,
 }
 
 static bool reader_truncated(VmloadReader *reader, uint64_t wanted,
-                             GError **error)
+                             uint64_t found, GError **error)
 {
     return vmload_reader_error(
         reader, error, VMLOAD_ERROR_TRUNCATED,
         "expected %" G_GUINT64_FORMAT " bytes, found the end after %"
-        G_GUINT64_FORMAT, wanted, reader->tail - reader->head);
+        G_GUINT64_FORMAT, wanted, found);
 }
 
 static void reader_count(VmloadReader *reader, uint64_t n)
@@ -261,7 +261,7 @@ static const uint8_t *reader_need(VmloadReader *reader, uint64_t length,
         return NULL;
     }
     if (reader->tail - reader->head < length) {
-        reader_truncated(reader, length, error);
+        reader_truncated(reader, length, reader->tail - reader->head, error);
         return NULL;
     }
     return reader->data + reader->head;
@@ -269,11 +269,14 @@ static const uint8_t *reader_need(VmloadReader *reader, uint64_t length,
 
 /*
  * The rest of a read that the window does not have: straight to its place,
- * and what comes behind it into the buffer, in one call.
+ * and what comes behind it into the buffer, in one call. @before bytes of it
+ * were had already.
  */
 static bool reader_read_direct(VmloadReader *reader, uint8_t *dest,
-                               uint64_t length, GError **error)
+                               uint64_t length, uint64_t before,
+                               GError **error)
 {
+    uint64_t wanted = before + length;
     struct iovec iov[2];
     uint64_t got;
 
@@ -296,7 +299,8 @@ static bool reader_read_direct(VmloadReader *reader, uint8_t *dest,
         length -= got;
         reader->base += got;
     }
-    return length == 0 || reader_truncated(reader, length, error);
+    return length == 0 ||
+           reader_truncated(reader, wanted, wanted - length, error);
 }
 
 bool vmload_reader_read(VmloadReader *reader, void *buffer, uint64_t length,
@@ -311,7 +315,7 @@ bool vmload_reader_read(VmloadReader *reader, void *buffer, uint64_t length,
     }
     available = reader->tail - reader->head;
     if (available < length && reader->end) {
-        return reader_truncated(reader, length, error);
+        return reader_truncated(reader, length, available, error);
     }
     available = MIN(available, length);
     if (available > 0) {
@@ -320,7 +324,7 @@ bool vmload_reader_read(VmloadReader *reader, void *buffer, uint64_t length,
     }
     return available == length ||
            reader_read_direct(reader, (uint8_t *)buffer + available,
-                              length - available, error);
+                              length - available, available, error);
 }
 
 bool vmload_reader_skip(VmloadReader *reader, uint64_t length, GError **error)
