@@ -91,7 +91,8 @@ def summary(qemu, info, result, elapsed):
     for name in sorted(os.listdir(result.ram_dir)):
         status = os.stat(os.path.join(result.ram_dir, name))
         line("", "%-32s %10s, %s on disk" % (
-            urllib.parse.unquote(name), human(status.st_size), human(status.st_blocks * 512)))
+            urllib.parse.unquote(name), human(status.st_size),
+            human(status.st_blocks * 512)))
     say("  devices        %d, the largest:" % len(result.devices))
     ledger = [entry for entry in result.stat("devices")
               if entry["name"] != "ram"]

@@ -16,7 +16,7 @@ import harness
 from harness import (Guest, Qemu, Receiver, check, check_cancelled,
                      check_decoded, check_failed, check_loaded, wait_until)
 
-SLOW = 8 << 20                          # bytes per second
+SLOW = 2 << 20                          # bytes per second: takes over 5 s
 PROMPT = 10                             # seconds; far more than it takes
 PONG = "0002000400000001"
 SHUT_FAILED = "0001000400000001"
@@ -59,7 +59,7 @@ def killed_in_ram(folder, return_path, options=()):
     with source(folder, return_path) as qemu:
         receiver = Receiver(folder, uri, *options)
         qemu.migrate(uri)
-        wait_sent(qemu, 2 << 20)
+        wait_sent(qemu, 1 << 20)
         qemu.kill()
         result = receiver.finish(PROMPT)
         check_failed(result)
@@ -82,7 +82,7 @@ def test_source_killed_over_tcp(folder):
     with source(folder, True) as qemu:
         receiver = Receiver(folder, uri)
         qemu.migrate(uri)
-        wait_sent(qemu, 2 << 20)
+        wait_sent(qemu, 1 << 20)
         qemu.kill()
         check_failed(receiver.finish(PROMPT))
 
@@ -93,7 +93,7 @@ def test_source_cancels(folder):
     with source(folder, True) as qemu:
         receiver = Receiver(folder, uri)
         qemu.migrate(uri)
-        wait_sent(qemu, 2 << 20)
+        wait_sent(qemu, 1 << 20)
         qemu.cmd("migrate_cancel")
         check_failed(receiver.finish(PROMPT))
         wait_running_again(qemu)
@@ -239,7 +239,7 @@ def cancelled(folder, return_path, signum=signal.SIGINT, uri=None):
     with source(folder, return_path) as qemu:
         receiver = Receiver(folder, uri)
         qemu.migrate(uri)
-        wait_sent(qemu, 2 << 20)
+        wait_sent(qemu, 1 << 20)
         started = time.monotonic()
         receiver.interrupt(signum)
         result = receiver.finish(PROMPT)
@@ -302,7 +302,7 @@ def test_receiver_killed(folder):
     with source(folder, True) as qemu:
         receiver = Receiver(folder, uri)
         qemu.migrate(uri)
-        wait_sent(qemu, 2 << 20)
+        wait_sent(qemu, 1 << 20)
         receiver.interrupt(signal.SIGKILL)
         receiver.finish()
         wait_running_again(qemu)
@@ -467,7 +467,7 @@ def second_connection(folder, data):
                 other.sendall(data)
             except (BrokenPipeError, ConnectionResetError):
                 refused = True
-        wait_sent(qemu, 3 << 20)
+        wait_sent(qemu, 2 << 20)
         qemu.parameters(max_bandwidth=0)
         qemu.wait_migration()
         result = receiver.finish()

@@ -24,8 +24,8 @@ def hold(qemu, condition):
         info = qemu.info()
         if info["status"] in ("device", "completed"):
             raise Converged()
-        check(info["status"] in ("setup", "active"), "source is %s: %s", info["status"],
-              info.get("error-desc", qemu.log()))
+        check(info["status"] in ("setup", "active"), "source is %s: %s",
+              info["status"], info.get("error-desc", qemu.log()))
         return info["status"] == "active" and condition(info)
     wait_until("source has iterated enough", reached)
     qemu.parameters(max_bandwidth=0, downtime_limit=5000)
@@ -140,7 +140,8 @@ def test_several_blocks(folder):
         qemu.wait_migration()
         result = receiver.finish()
         check_loaded(result, qemu, pattern=True)
-        check(harness.same_files(extra, result.ram("0000:00:03.0/extra")) is None,
+        second = result.ram("0000:00:03.0/extra")
+        check(harness.same_files(extra, second) is None,
               "second backend differs: %s", os.listdir(result.ram_dir))
         bios = os.path.join(folder, "bios")
         length = os.path.getsize(result.ram("pc.bios"))
