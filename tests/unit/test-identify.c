@@ -3,6 +3,7 @@
 #include "unit.h"
 
 #include "channel/identify.h"
+#include "packet-writer.h"
 
 #include <sys/socket.h>
 #include <unistd.h>
@@ -152,6 +153,135 @@ static void test_errors(void **state)
     }
 }
 
+static void say_handshake(int peer, const uint8_t *uuid, uint8_t id,
+                          size_t from, size_t to)
+{
+    GByteArray *bytes = sw_new();
+
+    pw_handshake(bytes, uuid, id);
+    assert_int_equal(send(peer, bytes->data + from, to - from, MSG_NOSIGNAL),
+                     to - from);
+    g_byte_array_unref(bytes);
+}
+
+/* Multifd channels in front of the main channel and behind it, in pieces. */
+static void test_multifd(void **state)
+{
+    VmloadIdentify identify = {.max_multifd = 255};
+    int first = add(&identify);
+    int main_peer = add(&identify);
+    int second = add(&identify);
+    GError *error = NULL;
+    char data[8];
+    struct iovec iov = {data, sizeof(data)};
+    uint32_t gap = 99;
+
+    (void)state;
+    say_handshake(first, NULL, 254, 0, 3);
+    assert_int_equal(step(&identify, 0), VMLOAD_KIND_UNKNOWN);
+    say_handshake(first, NULL, 254, 3, 63);
+    assert_int_equal(step(&identify, 0), VMLOAD_KIND_UNKNOWN);
+    assert_int_equal(step(&identify, 0), VMLOAD_KIND_UNKNOWN);
+    say_handshake(first, NULL, 254, 63, 64);
+    say(first, "packet");
+    assert_int_equal(step(&identify, 0), VMLOAD_KIND_MULTIFD);
+    assert_int_equal(identify.n_multifd, 1);
+    assert_true(vmload_identify_has_gap(&identify, &gap));
+    assert_int_equal(gap, 0);
+    assert_string_equal(vmload_channel_get_name(identify.multifd[254]),
+                        "multifd 254");
+    /* What is behind the handshake is the channel's. */
+    assert_int_equal(
+        vmload_channel_readv(identify.multifd[254], &iov, 1, NULL, &error), 6);
+    assert_memory_equal(data, "packet", 6);
+
+    say(main_peer, "QEVM");
+    assert_int_equal(step(&identify, 0), VMLOAD_KIND_MAIN);
+    say_handshake(second, NULL, 0, 0, 64);
+    /* The magic comes first, whatever else is there. */
+    assert_int_equal(step(&identify, 0), VMLOAD_KIND_UNKNOWN);
+    assert_int_equal(step(&identify, 0), VMLOAD_KIND_MULTIFD);
+    assert_true(vmload_identify_has_gap(&identify, &gap));
+    assert_int_equal(gap, 1);
+    vmload_identify_clear(&identify);
+    close(first);
+    assert_closed(main_peer);
+    assert_closed(second);
+}
+
+/* Reads until the connection is known, or is refused with an error. */
+static bool settle(VmloadIdentify *identify, GError **error)
+{
+    VmloadKind kind = VMLOAD_KIND_UNKNOWN;
+    uint32_t index = identify->n_pending - 1;
+
+    while (kind == VMLOAD_KIND_UNKNOWN) {
+        if (!vmload_identify_read(identify, index, &kind, error)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void test_multifd_errors(void **state)
+{
+    static const uint8_t zeros[16];
+    static const uint8_t uuid[16] = {1, 2, 3};
+    static const struct {
+        const uint8_t *expected; /* NULL: none */
+        const uint8_t *found;
+        uint8_t id;
+        guint at; /* 0: nothing is changed */
+        size_t length;
+        VmloadError code;
+        const char *part;
+    } cases[] = {
+        {NULL, zeros, 2, 0, 64, VMLOAD_ERROR_MALFORMED,
+         "expected 0 to 1, found 2"},
+        {NULL, zeros, 255, 0, 64, VMLOAD_ERROR_MALFORMED, "found 255"},
+        {NULL, zeros, 0, 0, 64, VMLOAD_ERROR_MALFORMED,
+         "expected each multifd channel once, found 0 again"},
+        {NULL, uuid, 1, 0, 64, VMLOAD_ERROR_MISMATCH, "field uuid"},
+        {zeros, uuid, 1, 0, 64, VMLOAD_ERROR_MISMATCH, "field uuid"},
+        {zeros, zeros, 1, 7, 64, VMLOAD_ERROR_UNSUPPORTED, "field version"},
+        {zeros, zeros, 1, 0, 63, VMLOAD_ERROR_TRUNCATED,
+         "expected 64 bytes of handshake, found the end after 63"},
+        {zeros, zeros, 1, 0, 4, VMLOAD_ERROR_TRUNCATED,
+         "expected 64 bytes of handshake, found the end after 4"},
+    };
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < G_N_ELEMENTS(cases); i++) {
+        VmloadIdentify identify = {.max_multifd = 2};
+        GByteArray *bytes = sw_new();
+        GError *error = NULL;
+        int first;
+        int peer;
+
+        if (cases[i].expected != NULL) {
+            identify.has_uuid = true;
+            memcpy(identify.uuid, cases[i].expected, 16);
+        }
+        first = add(&identify);
+        say_handshake(first, NULL, 0, 0, 64);
+        assert_true(settle(&identify, &error));
+        peer = add(&identify);
+        pw_handshake(bytes, cases[i].found, cases[i].id);
+        bytes->data[cases[i].at] ^= cases[i].at > 0 ? 0x40 : 0;
+        assert_int_equal(send(peer, bytes->data, cases[i].length,
+                              MSG_NOSIGNAL),
+                         cases[i].length);
+        shutdown(peer, SHUT_WR);
+        assert_false(settle(&identify, &error));
+        assert_unit_error(&error, cases[i].code, cases[i].part);
+        vmload_identify_clear(&identify);
+        assert_closed(first);
+        assert_closed(peer);
+        g_byte_array_unref(bytes);
+    }
+}
+
 /* A transport that breaks at its first or second read. */
 typedef struct {
     uint32_t reads;
@@ -237,6 +367,8 @@ int main(void)
         cmocka_unit_test(test_trickle),
         cmocka_unit_test(test_many),
         cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_multifd),
+        cmocka_unit_test(test_multifd_errors),
         cmocka_unit_test(test_broken),
         cmocka_unit_test(test_room),
     };
