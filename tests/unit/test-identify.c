@@ -178,13 +178,13 @@ static void test_multifd(void **state)
 
     (void)state;
     say_handshake(first, NULL, 254, 0, 3);
-    assert_int_equal(step(&identify, 0), VMLOAD_KIND_UNKNOWN);
+    assert_int_equal(step(&identify, 0), VMLOAD_CONNECTION_UNKNOWN);
     say_handshake(first, NULL, 254, 3, 63);
-    assert_int_equal(step(&identify, 0), VMLOAD_KIND_UNKNOWN);
-    assert_int_equal(step(&identify, 0), VMLOAD_KIND_UNKNOWN);
+    assert_int_equal(step(&identify, 0), VMLOAD_CONNECTION_UNKNOWN);
+    assert_int_equal(step(&identify, 0), VMLOAD_CONNECTION_UNKNOWN);
     say_handshake(first, NULL, 254, 63, 64);
     say(first, "packet");
-    assert_int_equal(step(&identify, 0), VMLOAD_KIND_MULTIFD);
+    assert_int_equal(step(&identify, 0), VMLOAD_CONNECTION_MULTIFD);
     assert_int_equal(identify.n_multifd, 1);
     assert_true(vmload_identify_has_gap(&identify, &gap));
     assert_int_equal(gap, 0);
@@ -196,11 +196,11 @@ static void test_multifd(void **state)
     assert_memory_equal(data, "packet", 6);
 
     say(main_peer, "QEVM");
-    assert_int_equal(step(&identify, 0), VMLOAD_KIND_MAIN);
+    assert_int_equal(step(&identify, 0), VMLOAD_CONNECTION_MAIN);
     say_handshake(second, NULL, 0, 0, 64);
     /* The magic comes first, whatever else is there. */
-    assert_int_equal(step(&identify, 0), VMLOAD_KIND_UNKNOWN);
-    assert_int_equal(step(&identify, 0), VMLOAD_KIND_MULTIFD);
+    assert_int_equal(step(&identify, 0), VMLOAD_CONNECTION_UNKNOWN);
+    assert_int_equal(step(&identify, 0), VMLOAD_CONNECTION_MULTIFD);
     assert_true(vmload_identify_has_gap(&identify, &gap));
     assert_int_equal(gap, 1);
     vmload_identify_clear(&identify);
@@ -212,10 +212,10 @@ static void test_multifd(void **state)
 /* Reads until the connection is known, or is refused with an error. */
 static bool settle(VmloadIdentify *identify, GError **error)
 {
-    VmloadKind kind = VMLOAD_KIND_UNKNOWN;
+    VmloadConnectionKind kind = VMLOAD_CONNECTION_UNKNOWN;
     uint32_t index = identify->n_pending - 1;
 
-    while (kind == VMLOAD_KIND_UNKNOWN) {
+    while (kind == VMLOAD_CONNECTION_UNKNOWN) {
         if (!vmload_identify_read(identify, index, &kind, error)) {
             return false;
         }

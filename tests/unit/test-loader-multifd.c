@@ -511,10 +511,13 @@ static void test_cancel(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_orders),        cmocka_unit_test(test_auto),
-        cmocka_unit_test(test_missing),       cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_orders),
+        cmocka_unit_test(test_auto),
+        cmocka_unit_test(test_missing),
+        cmocka_unit_test(test_refused),
         cmocka_unit_test(test_channel_error),
-        cmocka_unit_test(test_source_dies),   cmocka_unit_test(test_no_listener),
+        cmocka_unit_test(test_source_dies),
+        cmocka_unit_test(test_no_listener),
         cmocka_unit_test(test_cancel),
     };
 
