@@ -50,7 +50,8 @@ typedef enum {
  *     an error, not a signal. Optional: the channel has no return path.
  * @preadv: reads at an absolute offset, in bytes, without moving the
  *     position; from several threads at once. Returns as @readv, but never
- *     VMLOAD_CHANNEL_WOULD_BLOCK. Optional: not seekable.
+ *     VMLOAD_CHANNEL_WOULD_BLOCK. Offset 0 is the first byte that @readv
+ *     gives. Optional: not seekable, so that mapped-ram cannot be loaded.
  * @wait: waits until a direction (VMLOAD_DIRECTION_READ or
  *     VMLOAD_DIRECTION_WRITE) is ready, or @cancel_fd is readable, or
  *     @deadline is past (g_get_monotonic_time(), microseconds; -1: none).

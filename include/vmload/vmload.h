@@ -15,6 +15,7 @@
 #include <vmload/limits.h>
 #include <vmload/listener.h>
 #include <vmload/loader.h>
+#include <vmload/mapped.h>
 #include <vmload/multifd.h>
 #include <vmload/ram.h>
 #include <vmload/reader.h>

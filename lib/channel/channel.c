@@ -24,6 +24,8 @@ struct VmloadChannel {
     void *opaque;
     GDestroyNotify destroy;
     char *name;
+    int file;        /* -1: no file */
+    uint64_t origin; /* where in the file the stream begins */
     /*
      * Wake-ups for reading and writing of a transport that can wait but not
      * shut down; else NULL.
@@ -96,6 +98,7 @@ VmloadChannel *vmload_channel_new_from_ops(const VmloadChannelOps *ops,
     channel->opaque = opaque;
     channel->destroy = destroy;
     channel->name = g_strdup("main");
+    channel->file = -1;
     channel->pushback_head = PUSHBACK_MAX;
     if (!channel_take_ops(channel, ops, error)) {
         vmload_channel_unref(channel);
@@ -146,6 +149,22 @@ bool vmload_channel_is_writable(const VmloadChannel *channel)
 bool vmload_channel_is_seekable(const VmloadChannel *channel)
 {
     return channel->ops.preadv != NULL;
+}
+
+void vmload_channel_set_file(VmloadChannel *channel, int fd, uint64_t origin)
+{
+    channel->file = fd;
+    channel->origin = origin;
+}
+
+uint64_t vmload_channel_get_origin(const VmloadChannel *channel)
+{
+    return channel->origin;
+}
+
+int vmload_channel_get_file(const VmloadChannel *channel)
+{
+    return channel->file;
 }
 
 static bool channel_is_shut(const VmloadChannel *channel,

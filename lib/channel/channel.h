@@ -89,6 +89,22 @@ void vmload_channel_unread(VmloadChannel *channel, const void *data,
  */
 int vmload_poll(struct pollfd *fds, uint32_t n, int64_t deadline);
 
+/*
+ * A channel over a regular file or a block device. @fd stays the transport's.
+ * @origin: where in the file the stream begins.
+ */
+void vmload_channel_set_file(VmloadChannel *channel, int fd, uint64_t origin);
+/* Absolute offset of the stream's first byte; 0 for all but files. */
+uint64_t vmload_channel_get_origin(const VmloadChannel *channel);
+/* The file's descriptor, borrowed; -1: it is no file. */
+int vmload_channel_get_file(const VmloadChannel *channel);
+
+/*
+ * The file once more, to be read past the page cache: a descriptor for the
+ * caller to close. -1 where that cannot be had.
+ */
+int vmload_channel_open_direct(const VmloadChannel *channel);
+
 bool vmload_channel_is_writable(const VmloadChannel *channel);
 bool vmload_channel_is_seekable(const VmloadChannel *channel);
 

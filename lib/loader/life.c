@@ -119,10 +119,16 @@ static bool apply_configuration(VmloadLoader *loader, GError **error)
 {
     const VmloadConfiguration *found = &loader->configuration.view;
 
-    if (vmload_configuration_has_capability(found, "mapped-ram")) {
+    bool mapped = vmload_configuration_has_capability(found, "mapped-ram");
+
+    if (mapped && loader->has_ram &&
+        !vmload_reader_is_seekable(loader->reader)) {
         return vmload_fail(error, VMLOAD_ERROR_UNSUPPORTED,
-                           "capability mapped-ram is not supported");
+                           "expected a file, since the stream has the "
+                           "capability mapped-ram, found a channel that "
+                           "cannot be read at an offset");
     }
+    vmload_ram_set_mapped_ram(loader->ram, mapped);
     if ((found->present & VMLOAD_CONFIGURATION_PAGE_BITS) != 0) {
         vmload_ram_set_page_bits(loader->ram, found->target_page_bits);
     } else if ((loader->expected.view.present &

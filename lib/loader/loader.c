@@ -4,6 +4,7 @@
 
 #include "error.h"
 #include "host/clock.h"
+#include "host/pool.h"
 #include "host/ops.h"
 #include "trace.h"
 
@@ -11,6 +12,7 @@
 #include <sys/eventfd.h>
 #include <errno.h>
 #include <unistd.h>
+#include <vmload/mapped.h>
 
 #define MAIN_THREAD_NAME "vmload-main"
 #define HANDSHAKE_MS 30000
@@ -121,6 +123,15 @@ static bool ram_flush(void *opaque, GError **error)
     return vmload_loader_flush_multifd(opaque, error);
 }
 
+static VmloadPool *ram_pool(void *opaque, const char *name,
+                            uint32_t max_threads, GError **error)
+{
+    VmloadLoader *loader = opaque;
+
+    return vmload_pool_new(&loader->ops, loader->opaque, name, max_threads,
+                           error);
+}
+
 static void loader_set_defaults(VmloadLoader *loader)
 {
     const VmloadRamEnv env = {
@@ -130,6 +141,8 @@ static void loader_set_defaults(VmloadLoader *loader)
         .opaque = loader,
         .check = ram_check,
         .flush = ram_flush,
+        .pool = ram_pool,
+        .cancel = loader->cancel,
     };
 
     vmload_guard_init(&loader->guard, &loader->ops, loader->opaque);
@@ -340,6 +353,19 @@ void vmload_loader_set_timeouts(VmloadLoader *loader, uint32_t handshake_ms,
     g_return_if_fail(is_configuring(loader));
     loader->handshake_ms = handshake_ms;
     loader->stall_ms = stall_ms;
+}
+
+void vmload_loader_set_ram_threads(VmloadLoader *loader, uint32_t threads)
+{
+    g_return_if_fail(is_configuring(loader));
+    g_return_if_fail(threads <= VMLOAD_RAM_THREADS_MAX);
+    vmload_ram_set_threads(loader->ram, threads);
+}
+
+void vmload_loader_set_direct_io(VmloadLoader *loader, bool enabled)
+{
+    g_return_if_fail(is_configuring(loader));
+    vmload_ram_set_direct_io(loader->ram, enabled);
 }
 
 void vmload_loader_set_switchover_ack(VmloadLoader *loader, bool enabled,

@@ -5,6 +5,7 @@
 
 #include <string.h>
 #include <unistd.h>
+#include <vmload/mapped.h>
 
 #define RAM_FLAGS \
     (VMLOAD_RAM_KNOWN_ZERO | VMLOAD_RAM_IGNORED | VMLOAD_RAM_RESIZEABLE)
@@ -132,6 +133,30 @@ VmloadRamSink *vmload_ram_block_get_sink(VmloadRamBlock *block)
 {
     g_return_val_if_fail(block != NULL, NULL);
     return block->sink;
+}
+
+bool vmload_ram_block_get_mapped(const VmloadRamBlock *block,
+                                 VmloadRamMapped *mapped)
+{
+    VmloadRamMapped found = {0};
+
+    g_return_val_if_fail(block != NULL && mapped != NULL, false);
+    g_return_val_if_fail(mapped->struct_size >= sizeof(uint32_t), false);
+    found.page_size =
+        __atomic_load_n(&block->mapped_page_size, __ATOMIC_ACQUIRE);
+    if (found.page_size == 0) {
+        return false;
+    }
+    found.struct_size = mapped->struct_size;
+    found.version = __atomic_load_n(&block->mapped_version, __ATOMIC_RELAXED);
+    found.bitmap_offset =
+        __atomic_load_n(&block->mapped_bitmap_offset, __ATOMIC_RELAXED);
+    found.pages_offset =
+        __atomic_load_n(&block->mapped_pages_offset, __ATOMIC_RELAXED);
+    found.pages = __atomic_load_n(&block->mapped_pages, __ATOMIC_RELAXED);
+    /* As much as the caller knows. */
+    memcpy(mapped, &found, MIN(mapped->struct_size, sizeof(found)));
+    return true;
 }
 
 bool vmload_ram_block_test_received(const VmloadRamBlock *block,

@@ -20,6 +20,12 @@ struct VmloadRamBlock {
     bool starts_zero;
     VmloadRamSink *sink;
     VmloadClaim *claim; /* atomic, set once; NULL: no list named it yet */
+    /* mapped-ram: what the file says; page_size 0: nothing. */
+    uint32_t mapped_version;       /* atomic, as all of these */
+    uint64_t mapped_page_size;
+    uint64_t mapped_bitmap_offset;
+    uint64_t mapped_pages_offset;
+    uint64_t mapped_pages;         /* that are set */
     VmloadRamResizeFunc resize;
     void *resize_opaque;
     GDestroyNotify resize_destroy;
@@ -37,6 +43,14 @@ static inline bool vmload_ram_block_claim(VmloadRamBlock *block,
                                           uint64_t offset)
 {
     return vmload_claim_mark(block->claim, offset);
+}
+
+/* The same for up to 64 pages at once; see vmload_claim_mark_word(). */
+static inline uint64_t vmload_ram_block_claim_word(VmloadRamBlock *block,
+                                                   uint64_t word,
+                                                   uint64_t mask)
+{
+    return vmload_claim_mark_word(block->claim, word, mask);
 }
 
 /*

@@ -7,6 +7,7 @@
 #include "private.h"
 
 #include "error.h"
+#include "mapped.h"
 
 #include <unistd.h>
 
@@ -201,8 +202,10 @@ static bool list_resize(VmloadRam *ram, VmloadReader *reader,
     return list_tell_host(ram, block, length, error);
 }
 
+/* @mapped (nullable): pages are behind the entry, and it loads them. */
 static bool list_load_entry(VmloadRam *ram, VmloadReader *reader,
-                            const ListEntry *entry, GError **error)
+                            VmloadMapped *mapped, const ListEntry *entry,
+                            GError **error)
 {
     VmloadRamBlock *block = vmload_ram_find_block(ram, entry->idstr);
 
@@ -220,27 +223,19 @@ static bool list_load_entry(VmloadRam *ram, VmloadReader *reader,
     return list_read_page_size(ram, reader, block, error) &&
            list_read_address(ram, reader, block, error) &&
            list_resize(ram, reader, block, entry->length, error) &&
-           vmload_ram_block_prepare(block, ram->page_bits, error);
+           vmload_ram_block_prepare(block, ram->page_bits, error) &&
+           (mapped == NULL ||
+            vmload_mapped_load_block(mapped, block, entry->length, error));
 }
 
-bool vmload_ram_load_block_list(VmloadRam *ram, VmloadReader *reader,
-                                uint64_t total, GError **error)
+/* Entries, until their lengths have summed up to @total. */
+static bool list_load_entries(VmloadRam *ram, VmloadReader *reader,
+                              VmloadMapped *mapped, uint64_t total,
+                              GError **error)
 {
     uint64_t remaining = total;
     uint64_t n = 0;
 
-    if (ram->mapped_ram) {
-        return vmload_reader_error(reader, error, VMLOAD_ERROR_UNSUPPORTED,
-                                   "expected a plain stream, found the "
-                                   "capability mapped-ram");
-    }
-    if (total > ram->limits.ram_bytes) {
-        return vmload_reader_error(reader, error, VMLOAD_ERROR_LIMIT,
-                                   "expected at most " U64
-                                   " bytes of RAM (ram_bytes), found " U64,
-                                   ram->limits.ram_bytes, total);
-    }
-    ram->list++;
     for (n = 0; remaining > 0; n++) {
         ListEntry entry = {0};
         bool ok;
@@ -252,17 +247,54 @@ bool vmload_ram_load_block_list(VmloadRam *ram, VmloadReader *reader,
                                        ram->limits.ram_blocks);
         }
         ok = list_read_head(ram, reader, remaining, &entry, error) &&
-             list_load_entry(ram, reader, &entry, error);
+             list_load_entry(ram, reader, mapped, &entry, error);
         if (!ok) {
             char *name = g_strescape(entry.idstr, NULL);
 
-            g_prefix_error(error, "RAM block list, entry " U64 " '%s': ", n,
-                           name);
+            /* Nothing is set where a reader of pages has failed. */
+            if (error != NULL && *error != NULL) {
+                g_prefix_error(error, "RAM block list, entry " U64 " '%s': ",
+                               n, name);
+            }
             g_free(name);
             return false;
         }
         remaining -= entry.length;
     }
-    __atomic_store_n(&ram->counters.bytes_expected, total, __ATOMIC_RELAXED);
     return true;
+}
+
+bool vmload_ram_load_block_list(VmloadRam *ram, VmloadReader *reader,
+                                uint64_t total, GError **error)
+{
+    VmloadMapped *mapped = NULL;
+    bool ok;
+
+    if (total > ram->limits.ram_bytes) {
+        return vmload_reader_error(reader, error, VMLOAD_ERROR_LIMIT,
+                                   "expected at most " U64
+                                   " bytes of RAM (ram_bytes), found " U64,
+                                   ram->limits.ram_bytes, total);
+    }
+    if (ram->mapped_ram) {
+        mapped = vmload_mapped_new(ram, reader, error);
+        if (mapped == NULL) {
+            return false;
+        }
+    }
+    ram->list++;
+    if (mapped != NULL) {
+        /* Its pages come with the list, and progress is to be told. */
+        __atomic_store_n(&ram->counters.bytes_expected, total,
+                         __ATOMIC_RELAXED);
+    }
+    ok = list_load_entries(ram, reader, mapped, total, error);
+    if (mapped != NULL) {
+        return vmload_mapped_end(mapped, ok, error);
+    }
+    if (ok) {
+        __atomic_store_n(&ram->counters.bytes_expected, total,
+                         __ATOMIC_RELAXED);
+    }
+    return ok;
 }

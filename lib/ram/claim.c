@@ -58,6 +58,19 @@ bool vmload_claim_mark(VmloadClaim *claim, uint64_t offset)
             bit) != 0;
 }
 
+uint64_t vmload_claim_mark_word(VmloadClaim *claim, uint64_t word,
+                                uint64_t mask)
+{
+    uint64_t n_words =
+        claim->n_pages / 64 + (claim->n_pages % 64 != 0 ? 1 : 0);
+
+    if (word >= n_words) {
+        return 0;
+    }
+    return __atomic_fetch_or(&claim->words[word], mask, __ATOMIC_RELAXED) &
+           mask;
+}
+
 bool vmload_claim_test(const VmloadClaim *claim, uint64_t offset)
 {
     uint64_t page = offset >> claim->page_bits;

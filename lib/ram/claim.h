@@ -24,6 +24,13 @@ uint32_t vmload_claim_get_page_bits(const VmloadClaim *claim);
  */
 bool vmload_claim_mark(VmloadClaim *claim, uint64_t offset);
 
+/*
+ * The same for pages 64 * @word and up, one for each bit of @mask. Returns
+ * which of them were marked before.
+ */
+uint64_t vmload_claim_mark_word(VmloadClaim *claim, uint64_t word,
+                                uint64_t mask);
+
 /* False also for an offset past the end. Any number of threads. */
 bool vmload_claim_test(const VmloadClaim *claim, uint64_t offset);
 

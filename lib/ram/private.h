@@ -26,6 +26,8 @@ struct VmloadRam {
     uint32_t page_bits;
     bool ignore_shared;
     bool mapped_ram;
+    bool direct_io;
+    uint32_t threads; /* that read mapped-ram; 1: the loading thread */
     bool postcopy_advised;
     bool fixed; /* no further block list */
 

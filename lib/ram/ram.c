@@ -4,6 +4,9 @@
 
 #include "error.h"
 
+/* By default; more only make sense with very fast storage. */
+#define RAM_THREADS 4
+
 VmloadRam *vmload_ram_new(const VmloadRamEnv *env)
 {
     VmloadRam *ram = g_new0(VmloadRam, 1);
@@ -13,6 +16,7 @@ VmloadRam *vmload_ram_new(const VmloadRamEnv *env)
     }
     vmload_limits_init(&ram->limits);
     ram->page_bits = 12;
+    vmload_ram_set_threads(ram, 0);
     g_mutex_init(&ram->lock);
     ram->blocks =
         g_ptr_array_new_with_free_func((GDestroyNotify)vmload_ram_block_free);
@@ -50,6 +54,17 @@ void vmload_ram_set_ignore_shared(VmloadRam *ram, bool on)
 void vmload_ram_set_mapped_ram(VmloadRam *ram, bool on)
 {
     ram->mapped_ram = on;
+}
+
+void vmload_ram_set_threads(VmloadRam *ram, uint32_t threads)
+{
+    ram->threads =
+        threads != 0 ? threads : MIN(g_get_num_processors(), RAM_THREADS);
+}
+
+void vmload_ram_set_direct_io(VmloadRam *ram, bool on)
+{
+    ram->direct_io = on;
 }
 
 void vmload_ram_set_postcopy_advised(VmloadRam *ram, bool on)

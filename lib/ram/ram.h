@@ -20,6 +20,8 @@ typedef struct VmloadRam VmloadRam;
  * @check: false with the error set if the load is cancelled; asked where much
  *     is to be computed. May be NULL, as all members may.
  * @flush: MULTIFD_FLUSH: a barrier with all multifd channels.
+ * @pool: makes a pool of threads; NULL: the loading thread does all.
+ * @cancel: ends waits for such threads; needed with @pool.
  */
 typedef struct {
     VmloadRamBlock *(*announced)(void *opaque, const char *idstr,
@@ -29,6 +31,9 @@ typedef struct {
     void *opaque;
     bool (*check)(void *opaque, GError **error);
     bool (*flush)(void *opaque, GError **error);
+    struct VmloadPool *(*pool)(void *opaque, const char *name,
+                               uint32_t max_threads, GError **error);
+    const struct VmloadCancel *cancel;
 } VmloadRamEnv;
 
 /* Counters, written by loader threads, read by any with atomic loads. */
@@ -52,8 +57,15 @@ void vmload_ram_set_limits(VmloadRam *ram, const VmloadLimits *limits);
 void vmload_ram_set_page_bits(VmloadRam *ram, uint32_t bits);
 /* From the stream's configuration: block list entries carry an address. */
 void vmload_ram_set_ignore_shared(VmloadRam *ram, bool on);
-/* From the stream's configuration: the block list fails with UNSUPPORTED. */
+/*
+ * From the stream's configuration: pages lie behind the list's entries, and
+ * there are no records of pages. Needs a seekable reader.
+ */
 void vmload_ram_set_mapped_ram(VmloadRam *ram, bool on);
+/* How many threads read mapped-ram; 0: as many as make sense. */
+void vmload_ram_set_threads(VmloadRam *ram, uint32_t threads);
+/* Read mapped-ram past the page cache where that can be done. */
+void vmload_ram_set_direct_io(VmloadRam *ram, bool on);
 /*
  * From POSTCOPY_ADVISE with its 16 bytes: entries of blocks whose backing
  * has pages of an unusual size carry that size.

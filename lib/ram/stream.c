@@ -341,6 +341,12 @@ static bool ram_load_record(VmloadRam *ram, VmloadReader *reader, bool *eos,
     case RAM_PAGE:
     case RAM_XBZRLE:
     case RAM_COMPRESS_PAGE:
+        if (ram->mapped_ram) {
+            return vmload_reader_error(reader, error, VMLOAD_ERROR_MALFORMED,
+                                       "expected no page in the stream, by "
+                                       "the capability mapped-ram, found the "
+                                       "word " X64, word);
+        }
         return ram_load_page_record(ram, reader, word, error);
     default:
         return ram_load_other(ram, reader, word, eos, error);

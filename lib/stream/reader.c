@@ -19,6 +19,7 @@ struct VmloadReader {
     uint64_t candidate;
     bool staged;
     bool end; /* the channel has ended */
+    bool jumped; /* read at offsets of our own, no longer as it comes */
     GError *failed;
     uint64_t *bytes;        /* atomic, nullable */
     uint64_t *last_byte_ns; /* atomic, nullable */
@@ -147,7 +148,7 @@ static bool reader_truncated(VmloadReader *reader, uint64_t wanted,
         G_GUINT64_FORMAT, wanted, found);
 }
 
-static void reader_count(VmloadReader *reader, uint64_t n)
+void vmload_reader_count(const VmloadReader *reader, uint64_t n)
 {
     if (n > 0 && reader->bytes != NULL) {
         __atomic_fetch_add(reader->bytes, n, __ATOMIC_RELAXED);
@@ -156,6 +157,13 @@ static void reader_count(VmloadReader *reader, uint64_t n)
         __atomic_store_n(reader->last_byte_ns, vmload_clock_ns(),
                          __ATOMIC_RELAXED);
     }
+}
+
+/* Absolute offset of what comes behind the window. */
+static uint64_t reader_window_end(const VmloadReader *reader)
+{
+    return vmload_channel_get_origin(reader->channel) + reader->base +
+           reader->tail;
 }
 
 /*
@@ -177,7 +185,12 @@ static bool reader_receive(VmloadReader *reader, const struct iovec *iov,
                               : settle_us;
         wait.stalled = NULL;
     }
-    result = vmload_channel_readv(reader->channel, iov, n, &wait, &local);
+    result = reader->jumped
+                 ? vmload_channel_preadv(reader->channel, iov, n,
+                                         reader_window_end(reader), &wait,
+                                         &local)
+                 : vmload_channel_readv(reader->channel, iov, n, &wait,
+                                        &local);
     if (result < 0 && settle_us > 0 && local->code == VMLOAD_ERROR_TIMEOUT) {
         g_error_free(local);
         *silent = true;
@@ -193,7 +206,7 @@ static bool reader_receive(VmloadReader *reader, const struct iovec *iov,
     *got = (uint64_t)result;
     VMLOAD_TRACE2(channel_read, vmload_channel_get_name(reader->channel),
                   *got);
-    reader_count(reader, *got);
+    vmload_reader_count(reader, *got);
     return true;
 }
 
@@ -554,4 +567,50 @@ bool vmload_reader_poll(VmloadReader *reader, int64_t settle_us, bool *got,
     }
     *got = reader->head < reader->tail;
     return true;
+}
+
+bool vmload_reader_is_seekable(const VmloadReader *reader)
+{
+    return reader->channel != NULL &&
+           vmload_channel_is_seekable(reader->channel);
+}
+
+uint64_t vmload_reader_get_position(const VmloadReader *reader)
+{
+    return vmload_channel_get_origin(reader->channel) +
+           vmload_reader_get_offset(reader);
+}
+
+void vmload_reader_seek(VmloadReader *reader, uint64_t position)
+{
+    uint64_t now = vmload_reader_get_position(reader);
+
+    g_return_if_fail(position >= now && position <= G_MAXINT64);
+    if (position - now <= reader->tail - reader->head) {
+        reader->head += position - now;
+        return;
+    }
+    reader->base = position - vmload_channel_get_origin(reader->channel);
+    reader->head = reader->tail = 0;
+    reader->jumped = true;
+    /* Maybe not: the file may have grown. The next read tells. */
+    reader->end = false;
+}
+
+int64_t vmload_reader_preadv(const VmloadReader *reader,
+                             const struct iovec *iov, uint32_t n,
+                             uint64_t position, GError **error)
+{
+    int64_t got = vmload_channel_preadv(reader->channel, iov, n, position,
+                                        &reader->wait, error);
+
+    if (got > 0) {
+        vmload_reader_count(reader, (uint64_t)got);
+    }
+    return got;
+}
+
+VmloadChannel *vmload_reader_get_channel(const VmloadReader *reader)
+{
+    return reader->channel;
 }

@@ -70,6 +70,37 @@ VmloadReader *vmload_reader_new_staged_memory(const uint8_t *data,
 /* The sticky error, or NULL. */
 const GError *vmload_reader_get_error(const VmloadReader *reader);
 
+/* Can the reader jump, and read elsewhere? Never over memory. */
+bool vmload_reader_is_seekable(const VmloadReader *reader);
+
+/*
+ * Absolute offset in the file of the next byte: not the same as the offset
+ * in the stream where this begins in the middle of a file.
+ */
+uint64_t vmload_reader_get_position(const VmloadReader *reader);
+
+/*
+ * Goes on at @position, an absolute offset in the file, not before the
+ * present one and below 2^63: the caller has checked that. Offsets in the
+ * stream go on as if all between had been read. A seekable reader only.
+ */
+void vmload_reader_seek(VmloadReader *reader, uint64_t position);
+
+/*
+ * Reads elsewhere, at an absolute offset of the file, at least one byte.
+ * Returns how many, 0 at the end, -1 with @error. Counts bytes, looks at the
+ * cancel level, and changes nothing in the reader. Any number of threads.
+ */
+int64_t vmload_reader_preadv(const VmloadReader *reader,
+                             const struct iovec *iov, uint32_t n,
+                             uint64_t position, GError **error);
+
+/* What it reads from, borrowed; NULL over memory. */
+VmloadChannel *vmload_reader_get_channel(const VmloadReader *reader);
+
+/* For who has read from the channel's file by other means. Any thread. */
+void vmload_reader_count(const VmloadReader *reader, uint64_t n);
+
 /* Counts every byte read from the channel into *@counter, atomically. */
 void vmload_reader_set_counters(VmloadReader *reader, uint64_t *bytes,
                                 uint64_t *last_byte_ns);

@@ -423,13 +423,61 @@ REFUSED(recv_bitmap, SW_CMD_RECV_BITMAP, "\6pc.ram", 7)
 REFUSED(ram_discard, SW_CMD_POSTCOPY_RAM_DISCARD,
         "\0\1a\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x10\0", 20)
 
-void bad_mapped_ram(GByteArray *out)
+/*
+ * mapped-ram: one block, whose header is @version, @page_size and offsets
+ * that are @bitmap and @pages bytes beside the right ones. @end: 0: cut
+ * before the bitmap; 1: behind it; 2: all is there, every page set.
+ */
+static void mapped(GByteArray *out, uint32_t version, uint64_t page_size,
+                   int64_t bitmap, int64_t pages, int end)
 {
     const char *names[] = {"mapped-ram", NULL};
+    uint64_t at;
 
     begin(out);
     sw_configuration_capabilities(out, names);
-    sw_eof(out);
+    sw_ram_start(out, 2, RAM_LENGTH);
+    sw_ram_block(out, "pc.ram", RAM_LENGTH);
+    at = out->len + 28;
+    sw_be32(out, version);
+    sw_be64(out, page_size);
+    sw_be64(out, at + (uint64_t)bitmap);
+    sw_be64(out, FAULT_PAGE + (uint64_t)pages);
+    if (end > 0) {
+        sw_u8(out, 0x0f);
+        sw_fill(out, 0, 7);
+    }
+    if (end > 1) {
+        sw_fill(out, 0, FAULT_PAGE - out->len);
+        sw_fill(out, 0x5a, RAM_LENGTH);
+        sw_ram_eos(out);
+    }
+}
+
+#define MAPPED(name, ...) \
+    void bad_mapped_##name(GByteArray *out) { mapped(out, __VA_ARGS__); }
+
+MAPPED(version, 2, FAULT_PAGE, 0, 0, 2)
+MAPPED(page_size, 1, 2 * FAULT_PAGE, 0, 0, 2)
+MAPPED(no_size, 1, 0, 0, 0, 2)
+MAPPED(unaligned, 1, FAULT_PAGE, 0, 8, 2)
+MAPPED(back, 1, FAULT_PAGE, -1, 0, 2)
+MAPPED(overlap, 1, FAULT_PAGE, FAULT_PAGE, 0, 2)
+MAPPED(far, 1, FAULT_PAGE, 0, INT64_MAX - 2 * FAULT_PAGE + 1, 2)
+MAPPED(no_bitmap, 1, FAULT_PAGE, 0, 0, 0)
+MAPPED(no_pages, 1, FAULT_PAGE, 0, 0, 1)
+
+void bad_mapped_more(GByteArray *out)
+{
+    mapped(out, 1, FAULT_PAGE, 0, 0, 1);
+    out->data[out->len - 8] = 0x1f;
+}
+
+void bad_mapped_page(GByteArray *out)
+{
+    mapped(out, 1, FAULT_PAGE, 0, 0, 2);
+    g_byte_array_set_size(out, out->len - 8);
+    sw_ram_zero(out, "pc.ram", 0, 0);
 }
 
 /* --- RAM ------------------------------------------------------------------ */
