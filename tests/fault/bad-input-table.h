@@ -116,27 +116,27 @@ ROW("ENABLE_COLO", enable_colo, UNSUPPORTED,
 ROW("RECV_BITMAP", recv_bitmap, UNSUPPORTED,
     "RECV_BITMAP", NULL, 0x14, 0x20)
 ROW("mapped-ram of a later version", mapped_version, UNSUPPORTED,
-    "version 1, found 2", "ram", 0x0, 0x0, .take_all = true)
+    "version 1, found 2", "ram", 0x43, 0x87, .take_all = true)
 ROW("mapped-ram with other pages", mapped_page_size, MISMATCH,
-    "found 8192", "ram", 0x0, 0x0, .take_all = true)
+    "found 8192", "ram", 0x43, 0x87, .take_all = true)
 ROW("mapped-ram with pages of no size", mapped_no_size, MALFORMED,
-    "found 0", "ram", 0x0, 0x0, .take_all = true)
+    "found 0", "ram", 0x43, 0x87, .take_all = true)
 ROW("mapped-ram pages out of step", mapped_unaligned, MALFORMED,
-    "multiple of 4096", "ram", 0x0, 0x0, .take_all = true)
+    "multiple of 4096", "ram", 0x43, 0x87, .take_all = true)
 ROW("mapped-ram bitmap that goes back", mapped_back, MALFORMED,
-    "expected a bitmap", "ram", 0x0, 0x0, .take_all = true)
+    "expected a bitmap", "ram", 0x43, 0x87, .take_all = true)
 ROW("mapped-ram pages over the bitmap", mapped_overlap, MALFORMED,
-    "bytes of pages", "ram", 0x0, 0x0, .take_all = true)
+    "bytes of pages", "ram", 0x43, 0x87, .take_all = true)
 ROW("mapped-ram pages at the end of the world", mapped_far, MALFORMED,
-    "bytes of pages", "ram", 0x0, 0x0, .take_all = true)
+    "bytes of pages", "ram", 0x43, 0x87, .take_all = true)
 ROW("mapped-ram bitmap of more pages", mapped_more, MALFORMED,
-    "last word of the bitmap", "ram", 0x0, 0x0, .take_all = true)
+    "last word of the bitmap", "ram", 0x43, 0x87, .take_all = true)
 ROW("mapped-ram bitmap cut short", mapped_no_bitmap, TRUNCATED,
-    "of a bitmap", "ram", 0x0, 0x0, .take_all = true)
+    "of a bitmap", "ram", 0x43, 0x87, .take_all = true)
 ROW("mapped-ram pages cut short", mapped_no_pages, TRUNCATED,
-    "bytes of pages", "ram", 0x0, 0x0, .take_all = true)
+    "bytes of pages", "ram", 0x43, 0x87, .take_all = true)
 ROW("page in a mapped-ram stream", mapped_page, MALFORMED,
-    "expected no page", "ram", 0x0, 0x0, .take_all = true)
+    "expected no page", "ram", 0x43, 0x5008, .take_all = true)
 ROW("unknown RAM block", unknown_block, MISMATCH,
     "other.ram", "ram", 0x14, 0x3f)
 ROW("RAM block of another length", other_length, MISMATCH,
