@@ -359,6 +359,31 @@ VMLOAD_EXPORT bool vmload_loader_add_state(VmloadLoader *loader,
                                            void *object, GError **error);
 
 /**
+ * vmload_loader_add_state_with_options:
+ * @loader: the loader.
+ * @idstr: the section's name, 1 to 255 bytes; copied.
+ * @instance_id: its instance.
+ * @desc: the description, borrowed until the loader is freed.
+ * @object: what it describes, borrowed until the loader is freed.
+ * @options: (nullable): how; copied; NULL: as vmload_loader_add_state().
+ * @error: (nullable): where to put the error.
+ *
+ * Registers a device by its description, in the lock class of @options.
+ *
+ * Return: true if the device is registered.
+ * Errors: as vmload_loader_add_device(), and VMLOAD_ERROR_FAILED: the
+ *     description is wrong in itself, or cannot be decoded apart from its
+ *     object; the message names the field. VMLOAD_ERROR_UNSUPPORTED: a lock
+ *     class or flag that descriptions do not have.
+ * States: configuring. Threads: owner. Blocks: no.
+ * Since: 0.1
+ */
+VMLOAD_EXPORT bool vmload_loader_add_state_with_options(
+    VmloadLoader *loader, const char *idstr, uint32_t instance_id,
+    const VmloadStateDesc *desc, void *object,
+    const VmloadStateOptions *options, GError **error);
+
+/**
  * vmload_loader_add_ram_block:
  * @loader: the loader.
  * @block: (transfer full): the block, taken also on failure.

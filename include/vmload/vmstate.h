@@ -309,6 +309,55 @@ struct VmloadStateDesc {
     .field_size = (uint32_t)sizeof(VmloadField)
 
 /**
+ * VmloadStateOptions:
+ * @struct_size: sizeof (VmloadStateOptions), set by VMLOAD_STATE_OPTIONS_INIT.
+ * @lock: VMLOAD_LOCK_WHOLE (zero) or VMLOAD_LOCK_APPLY, for all records.
+ * @flags: APPLY: zero or VMLOAD_DEVICE_CONCURRENT.
+ * @reserved: zero.
+ * @object_size: APPLY: bytes of the object.
+ * @after: (array zero-terminated=1) (nullable): CONCURRENT: as in
+ *     VmloadDeviceOps.
+ *
+ * How vmload_loader_add_state_with_options() loads a device.
+ *
+ * VMLOAD_LOCK_WHOLE: with the big lock held, straight into the object.
+ *
+ * VMLOAD_LOCK_APPLY: decoded without the lock into a shadow, which begins as
+ * a copy of the object that is taken in a short hold. With the lock, the
+ * result is then put into the object: what the description names and nothing
+ * else, so that members it does not name stay what they have become
+ * meanwhile. Under VMLOAD_COMMIT_ATOMIC, decoding is thereby tried for all
+ * such devices before the first device is touched.
+ *
+ * In that class `exists` and `required` are called without the lock and see
+ * the shadow; they look at its members and at nothing else. EQUAL and LE
+ * fields are compared with the object as it was copied. `pre_load`,
+ * `post_load`, `insert`, `insert_pair`, `element_free` and `key_free` are
+ * called last, with the lock, on the object, in the order of WHOLE; what
+ * they set is not seen while decoding. Pointers that the description
+ * follows, and the room behind them, must stay as they are from start to
+ * wait: one that is seen to have changed fails the load with
+ * VMLOAD_ERROR_DEVICE. Members that the host changes without the lock must
+ * be such that a copy of the object may read them. CUSTOM fields are
+ * refused. Memory used beside the object is bounded by the limit
+ * `element_bytes`, once more.
+ *
+ * Since: 0.1
+ */
+typedef struct {
+    uint32_t struct_size;
+    uint32_t lock;
+    uint32_t flags;
+    uint32_t reserved;
+    uint64_t object_size;
+    const char *const *after;
+} VmloadStateOptions;
+
+/** Initialiser for VmloadStateOptions; members follow by name. Since: 0.1 */
+#define VMLOAD_STATE_OPTIONS_INIT \
+    .struct_size = (uint32_t)sizeof(VmloadStateOptions)
+
+/**
  * vmload_state_desc_check:
  * @desc: the description.
  * @error: (nullable): where to put the error.

@@ -3,7 +3,7 @@
  * One field (vmstate format, section 1.3): how many elements, where they
  * are, what each one is.
  */
-#include "device/vmstate.h"
+#include "device/vmstate-shadow.h"
 
 #include <string.h>
 
@@ -34,6 +34,18 @@ static bool count_member(const VmloadField *field, const void *object,
         break;
     }
     return *value >= 0;
+}
+
+uint64_t vmload_state_count_width(const VmloadField *field)
+{
+    switch (field->count_type) {
+    case VMLOAD_COUNT_U16:
+        return sizeof(uint16_t);
+    case VMLOAD_COUNT_U8:
+        return sizeof(uint8_t);
+    default:
+        return sizeof(uint32_t);
+    }
 }
 
 /* The bound of a count that came from the stream. */
@@ -110,11 +122,12 @@ static bool field_bytes(VmloadStateLoad *load, const VmloadField *field,
                                " bytes", n, size);
 }
 
-void vmload_state_element_free(const VmloadField *field, void *element)
+void vmload_state_element_free(const VmloadStateLoad *load,
+                               const VmloadField *field, void *element)
 {
     VmloadFieldOps ops;
 
-    if (element == NULL) {
+    if (element == NULL || load->shadow != NULL) {
         return;
     }
     vmload_state_fetch_ops(field->ops, &ops);
@@ -123,6 +136,20 @@ void vmload_state_element_free(const VmloadField *field, void *element)
     } else {
         g_free(element);
     }
+}
+
+static bool replace_later(VmloadStateLoad *load, const VmloadField *field,
+                          uint8_t *slot, uint64_t bytes, GError **error)
+{
+    void *memory = NULL;
+
+    if (bytes > 0) {
+        memory = vmload_state_alloc(load, bytes, error);
+        if (memory == NULL) {
+            return false;
+        }
+    }
+    return vmload_state_shadow_replace(load, field, slot, memory, error);
 }
 
 /*
@@ -135,9 +162,12 @@ static bool replace_memory(VmloadStateLoad *load, const VmloadField *field,
     void *memory;
     void *old;
 
+    if (load->shadow != NULL) {
+        return replace_later(load, field, slot, bytes, error);
+    }
     memcpy(&old, slot, sizeof(old));
     memset(slot, 0, sizeof(old));
-    vmload_state_element_free(field, old);
+    vmload_state_element_free(load, field, old);
     if (bytes == 0) {
         return true;
     }
@@ -149,13 +179,31 @@ static bool replace_memory(VmloadStateLoad *load, const VmloadField *field,
     return true;
 }
 
+/* Whether the elements are not simply overwritten. */
+static bool field_looks(const VmloadField *field)
+{
+    return (field->flags & VMLOAD_FIELD_POINTER_ARRAY) != 0 ||
+           (field->kind != VMLOAD_KIND_BUFFER &&
+            field->kind != VMLOAD_KIND_BITMAP &&
+            !vmload_state_is_plain(field->kind));
+}
+
+/* Whether nothing but the count member bounds what is behind the pointer. */
+static bool field_trusts_count(const VmloadField *field)
+{
+    return field->count_type != VMLOAD_COUNT_CONSTANT &&
+           field->capacity == 0 &&
+           (field->flags & (VMLOAD_FIELD_POINTER | VMLOAD_FIELD_ALLOC)) ==
+               VMLOAD_FIELD_POINTER;
+}
+
 /* Where the first of @n elements is. */
 static bool field_memory(VmloadStateLoad *load, const VmloadField *field,
                          void *object, uint64_t n, uint8_t **memory,
                          GError **error)
 {
     uint8_t *member = (uint8_t *)object + field->offset;
-    uint64_t bytes;
+    uint64_t bytes = 0;
 
     if (!(field->flags & VMLOAD_FIELD_POINTER)) {
         *memory = member;
@@ -172,7 +220,8 @@ static bool field_memory(VmloadStateLoad *load, const VmloadField *field,
                                    "expected memory for %" G_GUINT64_FORMAT
                                    " elements, found a null pointer", n);
     }
-    return true;
+    return vmload_state_follow(load, member, bytes, field_looks(field),
+                               memory, error);
 }
 
 static bool load_custom(VmloadStateLoad *load, const VmloadField *field,
@@ -226,27 +275,22 @@ static bool load_bulk(VmloadStateLoad *load, const VmloadField *field,
     case VMLOAD_KIND_BUFFER:
         return field_bytes(load, field, n, &bytes, error) &&
                (bytes == 0 ||
-                vmload_reader_read(load->reader, memory, bytes, error));
+                (vmload_reader_read(load->reader, memory, bytes, error) &&
+                 vmload_state_wrote(load, memory, bytes, error)));
     case VMLOAD_KIND_UNUSED:
         return field_bytes(load, field, n, &bytes, error) &&
                vmload_reader_skip(load->reader, bytes, error);
     case VMLOAD_KIND_BITMAP:
-        return vmload_state_bitmap(load, memory, n, error);
-    case VMLOAD_KIND_BOOL:
-    case VMLOAD_KIND_I8:
-    case VMLOAD_KIND_U8:
-    case VMLOAD_KIND_I16:
-    case VMLOAD_KIND_U16:
-    case VMLOAD_KIND_I32:
-    case VMLOAD_KIND_U32:
-    case VMLOAD_KIND_I64:
-    case VMLOAD_KIND_U64:
-    case VMLOAD_KIND_DOUBLE:
-    case VMLOAD_KIND_TIMER:
-        return vmload_state_scalars(load, field->kind, memory, n, error);
+        return vmload_state_bitmap(load, memory, n, error) &&
+               vmload_state_wrote(load, memory, vmload_state_bitmap_bytes(n),
+                                  error);
     default:
-        *done = false;
-        return true;
+        *done = vmload_state_is_plain(field->kind);
+        return !*done ||
+               (vmload_state_scalars(load, field->kind, memory, n, error) &&
+                vmload_state_wrote(
+                    load, memory,
+                    n * vmload_state_scalar_width(field->kind), error));
     }
 }
 
@@ -335,19 +379,24 @@ static bool load_pointers(VmloadStateLoad *load, const VmloadField *field,
     uint64_t i;
 
     for (i = 0; i < n; i++) {
+        uint8_t *slot = memory + i * sizeof(void *);
+        uint32_t mark = vmload_state_mark(load);
+
         place->index = i;
-        if (!load_pointer(load, field, memory + i * sizeof(void *), &element,
-                          error)) {
+        if (!load_pointer(load, field, slot, &element, error)) {
             return false;
         }
         if (element == NULL) {
             continue;
         }
-        if (!load_bulk(load, field, element, 1, &done, error) ||
+        if (!vmload_state_follow(load, slot, field->size, true, &element,
+                                 error) ||
+            !load_bulk(load, field, element, 1, &done, error) ||
             (!done &&
              !load_element(load, field, object, element, place, error))) {
             return false;
         }
+        vmload_state_leave(load, mark);
     }
     return true;
 }
@@ -357,6 +406,7 @@ bool vmload_state_field(VmloadStateLoad *load, const VmloadField *field,
                         GError **error)
 {
     VmloadStatePlace place = {up, field->name, 0, false};
+    uint32_t mark = vmload_state_mark(load);
     uint8_t *memory = NULL;
     uint64_t n = 0;
     bool ok;
@@ -369,6 +419,10 @@ bool vmload_state_field(VmloadStateLoad *load, const VmloadField *field,
                                    field->kind);
     }
     ok = field_count(load, field, object, &n, error) &&
+         (!field_trusts_count(field) ||
+          vmload_state_expect(load,
+                              (const uint8_t *)object + field->count_offset,
+                              vmload_state_count_width(field), error)) &&
          field_memory(load, field, object, n, &memory, error);
     if (ok && (field->flags & VMLOAD_FIELD_POINTER_ARRAY)) {
         place.indexed = true;
@@ -376,6 +430,7 @@ bool vmload_state_field(VmloadStateLoad *load, const VmloadField *field,
     } else if (ok) {
         ok = load_elements(load, field, object, memory, n, &place, error);
     }
+    vmload_state_leave(load, mark);
     if (!ok) {
         vmload_state_note_place(load, &place);
     }

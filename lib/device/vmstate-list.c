@@ -4,7 +4,7 @@
  * (vmstate format, section 2). Their bodies are loaded at the version of the
  * field, not of their description.
  */
-#include "device/vmstate.h"
+#include "device/vmstate-shadow.h"
 
 #include <string.h>
 
@@ -28,11 +28,16 @@ static bool load_more(VmloadStateLoad *load, uint64_t index, uint64_t max,
 }
 
 static bool list_insert(VmloadStateLoad *load, const VmloadField *field,
-                        void *list, void *element, GError **error)
+                        void *list, void *element,
+                        const VmloadStatePlace *place, GError **error)
 {
     GError *local = NULL;
     VmloadFieldOps ops;
 
+    if (load->shadow != NULL) {
+        return vmload_state_shadow_insert(load, field, list, element, place,
+                                          error);
+    }
     vmload_state_fetch_ops(field->ops, &ops);
     if (ops.insert(ops.opaque, list, element, &local)) {
         return true;
@@ -45,18 +50,22 @@ static bool list_element(VmloadStateLoad *load, const VmloadField *field,
                          GError **error)
 {
     void *element = vmload_state_alloc(load, field->size, error);
+    uint32_t mark = vmload_state_mark(load);
+    void *target;
 
     if (element == NULL) {
         vmload_state_note_place(load, place);
         return false;
     }
-    if (vmload_state_body(load, field->desc, element, field->version_id,
-                          place, error) &&
-        list_insert(load, field, list, element, error)) {
+    if (vmload_state_enter(load, element, &target, error) &&
+        vmload_state_body(load, field->desc, target, field->version_id, place,
+                          error) &&
+        list_insert(load, field, list, element, place, error)) {
+        vmload_state_leave(load, mark);
         return true;
     }
     vmload_state_note_place(load, place);
-    vmload_state_element_free(field, element);
+    vmload_state_element_free(load, field, element);
     return false;
 }
 
@@ -82,11 +91,17 @@ bool vmload_state_list(VmloadStateLoad *load, const VmloadField *field,
 
 static bool tree_insert(VmloadStateLoad *load, const VmloadField *field,
                         void *tree, void *key, uint64_t direct_key,
-                        void *value, GError **error)
+                        void *value, const VmloadStatePlace *place,
+                        GError **error)
 {
     GError *local = NULL;
     VmloadFieldOps ops;
 
+    if (load->shadow != NULL) {
+        return vmload_state_shadow_insert_pair(load, field, tree, key,
+                                               direct_key, value, place,
+                                               error);
+    }
     vmload_state_fetch_ops(field->ops, &ops);
     if (ops.insert_pair(ops.opaque, tree, key, direct_key, value, &local)) {
         return true;
@@ -95,10 +110,14 @@ static bool tree_insert(VmloadStateLoad *load, const VmloadField *field,
                                 error);
 }
 
-static void tree_key_free(const VmloadField *field, void *key)
+static void tree_key_free(const VmloadStateLoad *load,
+                          const VmloadField *field, void *key)
 {
     VmloadFieldOps ops;
 
+    if (load->shadow != NULL) {
+        return;
+    }
     vmload_state_fetch_ops(field->ops, &ops);
     if (key != NULL && ops.key_free != NULL) {
         ops.key_free(ops.opaque, key);
@@ -113,6 +132,8 @@ static bool tree_key(VmloadStateLoad *load, const VmloadField *field,
                      const VmloadStatePlace *up, GError **error)
 {
     VmloadStatePlace place = {up, "key", 0, false};
+    uint32_t mark = vmload_state_mark(load);
+    void *target;
     bool ok;
 
     if (field->key_desc == NULL) {
@@ -120,9 +141,11 @@ static bool tree_key(VmloadStateLoad *load, const VmloadField *field,
     } else {
         *key = vmload_state_alloc(load, field->key_size, error);
         ok = *key != NULL &&
-             vmload_state_body(load, field->key_desc, *key,
+             vmload_state_enter(load, *key, &target, error) &&
+             vmload_state_body(load, field->key_desc, target,
                                field->version_id, &place, error);
     }
+    vmload_state_leave(load, mark);
     if (!ok) {
         vmload_state_note_place(load, &place);
     }
@@ -133,22 +156,26 @@ static bool tree_node(VmloadStateLoad *load, const VmloadField *field,
                       void *tree, const VmloadStatePlace *place,
                       GError **error)
 {
+    uint32_t mark = vmload_state_mark(load);
     uint64_t direct_key = 0;
     void *value = NULL;
     void *key = NULL;
+    void *target;
 
     if (tree_key(load, field, &key, &direct_key, place, error)) {
         value = vmload_state_alloc(load, field->size, error);
     }
-    if (value != NULL &&
-        vmload_state_body(load, field->desc, value, field->version_id, place,
+    if (value != NULL && vmload_state_enter(load, value, &target, error) &&
+        vmload_state_body(load, field->desc, target, field->version_id, place,
                           error) &&
-        tree_insert(load, field, tree, key, direct_key, value, error)) {
+        tree_insert(load, field, tree, key, direct_key, value, place,
+                    error)) {
+        vmload_state_leave(load, mark);
         return true;
     }
     vmload_state_note_place(load, place);
-    vmload_state_element_free(field, value);
-    tree_key_free(field, key);
+    vmload_state_element_free(load, field, value);
+    tree_key_free(load, field, key);
     return false;
 }
 
@@ -193,15 +220,25 @@ bool vmload_state_tmp(VmloadStateLoad *load, const VmloadField *field,
                       GError **error)
 {
     void *tmp = vmload_state_alloc(load, field->size, error);
+    uint32_t mark = vmload_state_mark(load);
+    void *target;
     bool ok;
 
-    if (tmp == NULL) {
+    if (tmp == NULL || !vmload_state_enter(load, tmp, &target, error)) {
         return false;
     }
-    memcpy(tmp, &object, sizeof(object));
-    ok = vmload_state_body(load, field->desc, tmp, field->version_id, place,
-                           error);
-    vmload_state_element_free(field, tmp);
+    memcpy(target, &object, sizeof(object));
+    if (load->shadow != NULL) {
+        void *live = vmload_state_shadow_live(load, object);
+
+        memcpy(tmp, &live, sizeof(live));
+    }
+    ok = vmload_state_body(load, field->desc, target, field->version_id,
+                           place, error) &&
+         (load->shadow == NULL ||
+          vmload_state_shadow_drop(load, field, tmp, error));
+    vmload_state_leave(load, mark);
+    vmload_state_element_free(load, field, tmp);
     load->bytes_left += field->size;
     return ok;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Numbers and bitmaps (vmstate format, section 2). */
-#include "device/vmstate.h"
+#include "device/vmstate-shadow.h"
 
 #include <string.h>
 
@@ -32,6 +32,26 @@ uint32_t vmload_state_scalar_width(uint32_t kind)
         return 8;
     default:
         return 0;
+    }
+}
+
+bool vmload_state_is_plain(uint32_t kind)
+{
+    switch (kind) {
+    case VMLOAD_KIND_BOOL:
+    case VMLOAD_KIND_I8:
+    case VMLOAD_KIND_U8:
+    case VMLOAD_KIND_I16:
+    case VMLOAD_KIND_U16:
+    case VMLOAD_KIND_I32:
+    case VMLOAD_KIND_U32:
+    case VMLOAD_KIND_I64:
+    case VMLOAD_KIND_U64:
+    case VMLOAD_KIND_DOUBLE:
+    case VMLOAD_KIND_TIMER:
+        return true;
+    default:
+        return false;
     }
 }
 
@@ -155,7 +175,7 @@ bool vmload_state_compared(VmloadStateLoad *load, uint32_t kind,
                 mine, found);
         }
         memcpy(memory, bytes, sizeof(int32_t));
-        return true;
+        return vmload_state_wrote(load, memory, sizeof(int32_t), error);
     }
     if (found != mine) {
         return vmload_reader_error(load->reader, error, VMLOAD_ERROR_MISMATCH,

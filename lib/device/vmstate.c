@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "device/vmstate.h"
+#include "device/vmstate-shadow.h"
 
 #include <vmload/device.h>
 
@@ -57,15 +57,23 @@ static void place_append(GString *path, const VmloadStatePlace *place)
     }
 }
 
-void vmload_state_note_place(VmloadStateLoad *load,
-                             const VmloadStatePlace *place)
+char *vmload_state_path(const VmloadStatePlace *place)
 {
     GString *path;
 
-    if (load->path == NULL && place != NULL) {
-        path = g_string_new(NULL);
-        place_append(path, place);
-        load->path = g_string_free(path, FALSE);
+    if (place == NULL) {
+        return NULL;
+    }
+    path = g_string_new(NULL);
+    place_append(path, place);
+    return g_string_free(path, FALSE);
+}
+
+void vmload_state_note_place(VmloadStateLoad *load,
+                             const VmloadStatePlace *place)
+{
+    if (load->path == NULL) {
+        load->path = vmload_state_path(place);
     }
 }
 
@@ -86,6 +94,10 @@ void *vmload_state_alloc(VmloadStateLoad *load, uint64_t bytes,
         vmload_reader_error(load->reader, error, VMLOAD_ERROR_LIMIT,
                             "no memory for %" G_GUINT64_FORMAT " bytes",
                             bytes);
+        return NULL;
+    }
+    if (!vmload_state_adopt(load, memory, bytes, error)) {
+        g_free(memory);
         return NULL;
     }
     load->bytes_left -= bytes;
@@ -109,13 +121,20 @@ bool vmload_state_refused(VmloadStateLoad *load, const char *what,
 
 static bool run_hook(VmloadStateLoad *load, const VmloadStateDesc *desc,
                      bool post, void *object, uint32_t version,
-                     GError **error)
+                     const VmloadStatePlace *place, GError **error)
 {
     bool (*hook)(void *, uint32_t, GError **) =
         post ? desc->post_load : desc->pre_load;
     GError *local = NULL;
 
-    if (hook == NULL || hook(object, version, &local)) {
+    if (hook == NULL) {
+        return true;
+    }
+    if (load->shadow != NULL) {
+        return vmload_state_shadow_hook(load, desc, post, object, version,
+                                        place, error);
+    }
+    if (hook(object, version, &local)) {
         return true;
     }
     return vmload_state_refused(load, post ? "post_load" : "pre_load",
@@ -332,11 +351,11 @@ static bool load_contents(VmloadStateLoad *load, const VmloadStateDesc *desc,
 {
     uint64_t seen[VMLOAD_STATE_SUBSECTIONS / 64] = {0};
 
-    return run_hook(load, desc, false, object, version, error) &&
+    return run_hook(load, desc, false, object, version, place, error) &&
            load_fields(load, desc, object, version, place, error) &&
            load_subsections(load, desc, object, seen, place, error) &&
            check_required(load, desc, object, version, seen, error) &&
-           run_hook(load, desc, true, object, version, error);
+           run_hook(load, desc, true, object, version, place, error);
 }
 
 bool vmload_state_body(VmloadStateLoad *load, const VmloadStateDesc *desc,
@@ -364,28 +383,64 @@ bool vmload_state_body(VmloadStateLoad *load, const VmloadStateDesc *desc,
     return ok;
 }
 
-bool vmload_state_load(const VmloadStateDesc *desc, void *object,
-                       uint32_t version, VmloadReader *reader,
-                       const VmloadLimits *limits, GError **error)
+static void load_init(VmloadStateLoad *load, VmloadReader *reader,
+                      const VmloadLimits *limits)
 {
     VmloadLimits bounds;
-    VmloadStateLoad load = {0};
-    bool ok;
 
-    g_return_val_if_fail(desc != NULL && object != NULL, false);
-    g_return_val_if_fail(reader != NULL, false);
     vmload_limits_init(&bounds);
     if (limits != NULL) {
         memcpy(&bounds, limits, MIN(limits->struct_size, sizeof(bounds)));
     }
-    load.reader = reader;
-    load.nesting = bounds.nesting;
-    load.elements = bounds.elements;
-    load.bytes_left = bounds.element_bytes;
-    ok = vmload_state_body(&load, desc, object, version, NULL, error);
-    if (load.path != NULL) {
-        g_prefix_error(error, "field '%s': ", load.path);
+    memset(load, 0, sizeof(*load));
+    load->reader = reader;
+    load->nesting = bounds.nesting;
+    load->elements = bounds.elements;
+    load->bytes_left = bounds.element_bytes;
+}
+
+static bool load_object(VmloadStateLoad *load, const VmloadStateDesc *desc,
+                        void *object, uint32_t version, GError **error)
+{
+    bool ok = vmload_state_body(load, desc, object, version, NULL, error);
+
+    if (load->path != NULL) {
+        g_prefix_error(error, "field '%s': ", load->path);
     }
-    g_free(load.path);
+    g_free(load->path);
     return ok;
+}
+
+bool vmload_state_load(const VmloadStateDesc *desc, void *object,
+                       uint32_t version, VmloadReader *reader,
+                       const VmloadLimits *limits, GError **error)
+{
+    VmloadStateLoad load;
+
+    g_return_val_if_fail(desc != NULL && object != NULL, false);
+    g_return_val_if_fail(reader != NULL, false);
+    load_init(&load, reader, limits);
+    return load_object(&load, desc, object, version, error);
+}
+
+VmloadStateShadow *vmload_state_decode(const VmloadStateDesc *desc,
+                                       void *object, uint64_t object_size,
+                                       uint32_t version, VmloadReader *reader,
+                                       const VmloadLimits *limits,
+                                       const VmloadStateFence *fence,
+                                       GError **error)
+{
+    VmloadStateLoad load;
+    void *root;
+
+    load_init(&load, reader, limits);
+    load.shadow = vmload_state_shadow_new(object, object_size,
+                                          load.bytes_left, fence, &root,
+                                          error);
+    if (load.shadow != NULL &&
+        !load_object(&load, desc, root, version, error)) {
+        vmload_state_shadow_free(load.shadow);
+        return NULL;
+    }
+    return load.shadow;
 }

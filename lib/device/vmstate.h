@@ -3,7 +3,8 @@
  * The declarative engine inside. vmstate.c: a body, its subsections, its
  * hooks. vmstate-field.c: one field: how many elements, where they go.
  * vmstate-scalar.c: numbers and bitmaps. vmstate-list.c: lists, trees,
- * temporaries. vmstate-check.c: is a description good.
+ * temporaries. vmstate-check.c: is a description good. vmstate-shadow.c:
+ * loading in two steps.
  */
 #ifndef VMLOAD_VMSTATE_INTERNAL_H
 #define VMLOAD_VMSTATE_INTERNAL_H
@@ -16,6 +17,9 @@
 /* Null markers (vmstate format, section 3). */
 #define VMLOAD_MARKER_NULL 0x30
 #define VMLOAD_MARKER_PRESENT 0x31
+
+/* What a load that must not touch its object yet decodes into. */
+typedef struct VmloadStateShadow VmloadStateShadow;
 
 /* Where the load is, a chain up the C stack. For messages only. */
 typedef struct VmloadStatePlace VmloadStatePlace;
@@ -34,6 +38,7 @@ typedef struct {
     uint32_t nesting;    /* limit of depth */
     uint32_t depth;
     char *path; /* owned; of the first failure, NULL before */
+    VmloadStateShadow *shadow; /* NULL: straight into the object */
 } VmloadStateLoad;
 
 /*
@@ -51,11 +56,20 @@ bool vmload_state_fetch_field(const VmloadStateDesc *desc, uint64_t index,
 /* Bytes that kind's scalar has on the wire and in memory; 0: no scalar. */
 uint32_t vmload_state_scalar_width(uint32_t kind);
 
+/* Whether a kind is a number that is taken as it comes. */
+bool vmload_state_is_plain(uint32_t kind);
+
+/* Bytes of a field's count member. */
+uint64_t vmload_state_count_width(const VmloadField *field);
+
 /* @count times @size, or false if that is too much for memory. */
 bool vmload_state_multiply(uint64_t count, uint64_t size, uint64_t *bytes);
 
 /* Bytes of `unsigned long`s that hold @bits bits. */
 uint64_t vmload_state_bitmap_bytes(uint64_t bits);
+
+/* "a.b[2]" (transfer full); NULL for a place of NULL. */
+char *vmload_state_path(const VmloadStatePlace *place);
 
 /* Keeps the path of the first failure. @place may be NULL. */
 void vmload_state_note_place(VmloadStateLoad *load,
@@ -68,8 +82,12 @@ void vmload_state_note_place(VmloadStateLoad *load,
 void *vmload_state_alloc(VmloadStateLoad *load, uint64_t bytes,
                          GError **error);
 
-/* Frees memory by the host's element_free, if it has one. */
-void vmload_state_element_free(const VmloadField *field, void *element);
+/*
+ * Frees memory by the host's element_free, if it has one. With a shadow it
+ * stays: no callback before the commit.
+ */
+void vmload_state_element_free(const VmloadStateLoad *load,
+                               const VmloadField *field, void *element);
 
 /*
  * Reports that the host's callback @what of @name refused, keeping what it

@@ -2,11 +2,23 @@
 /* Devices that are loaded by their description. */
 #include "internal.h"
 
+#include "device/vmstate-shadow.h"
+#include "error.h"
+#include "host/ops.h"
+
 typedef struct {
     VmloadLoader *loader;
     const VmloadStateDesc *desc;
     void *object;
+    uint64_t object_size;
 } StateDevice;
+
+/* The holds of the big lock in which one parse looks at the object. */
+typedef struct {
+    VmloadLoader *loader;
+    VmloadHold hold;
+    VmloadCost cost;
+} StateLook;
 
 static bool state_load(void *opaque, VmloadReader *reader,
                        const VmloadSection *section, GError **error)
@@ -18,28 +30,143 @@ static bool state_load(void *opaque, VmloadReader *reader,
                              &device->loader->limits, error);
 }
 
-bool vmload_loader_add_state(VmloadLoader *loader, const char *idstr,
-                             uint32_t instance_id,
-                             const VmloadStateDesc *desc, void *object,
-                             GError **error)
+static void look_begin(void *opaque)
+{
+    StateLook *look = opaque;
+
+    vmload_guard_lock(&look->loader->guard, &look->hold);
+}
+
+static void look_end(void *opaque)
+{
+    StateLook *look = opaque;
+
+    vmload_guard_unlock(&look->loader->guard, &look->hold);
+    look->cost.lock_wait_ns += look->hold.wait_ns;
+    look->cost.lock_held_ns += look->hold.held_ns;
+}
+
+/* Any thread, without the lock. */
+static void *state_parse(void *opaque, VmloadReader *reader,
+                         const VmloadSection *section, GError **error)
+{
+    StateDevice *device = opaque;
+    StateLook look = {.loader = device->loader};
+    const VmloadStateFence fence = {look_begin, look_end, &look};
+    VmloadStateShadow *shadow;
+
+    shadow = vmload_state_decode(device->desc, device->object,
+                                 device->object_size, section->version_id,
+                                 reader, &device->loader->limits, &fence,
+                                 error);
+    vmload_ledger_add(device->loader->ledger, section, &look.cost);
+    return shadow;
+}
+
+static bool state_apply(void *opaque, void *parsed,
+                        const VmloadSection *section, GError **error)
+{
+    (void)opaque;
+    (void)section;
+    return vmload_state_commit(parsed, error);
+}
+
+static void state_parsed_free(void *opaque, void *parsed)
+{
+    (void)opaque;
+    vmload_state_shadow_free(parsed);
+}
+
+static bool add_whole(VmloadLoader *loader, const char *idstr,
+                      uint32_t instance_id, StateDevice *device,
+                      GError **error)
 {
     static const VmloadDeviceOps ops = {
         VMLOAD_DEVICE_OPS_INIT,
         .load = state_load,
     };
+
+    return vmload_loader_add_device(
+        loader, idstr, instance_id, device->desc->minimum_version_id,
+        device->desc->version_id, NULL, &ops, device, g_free, error);
+}
+
+static bool add_apply(VmloadLoader *loader, const char *idstr,
+                      uint32_t instance_id, StateDevice *device,
+                      const VmloadStateOptions *options, GError **error)
+{
+    const VmloadDeviceOps ops = {
+        VMLOAD_DEVICE_OPS_INIT,
+        /* A shadow is simply thrown away. */
+        .flags = options->flags | VMLOAD_DEVICE_RESTARTABLE,
+        .parse = state_parse,
+        .apply = state_apply,
+        .parsed_free = state_parsed_free,
+        .after = options->after,
+    };
+    VmloadLockPlan plan = VMLOAD_LOCK_PLAN_INIT;
+
+    plan.start = plan.part = plan.end = plan.full = VMLOAD_LOCK_APPLY;
+    return vmload_loader_add_device(
+        loader, idstr, instance_id, device->desc->minimum_version_id,
+        device->desc->version_id, &plan, &ops, device, g_free, error);
+}
+
+static bool check_options(const VmloadStateDesc *desc,
+                          const VmloadStateOptions *options, GError **error)
+{
+    if (options->lock > VMLOAD_LOCK_APPLY) {
+        return vmload_fail(error, VMLOAD_ERROR_UNSUPPORTED,
+                           "VmloadStateOptions: expected lock WHOLE or "
+                           "APPLY, found %u", options->lock);
+    }
+    if ((options->flags & ~(uint32_t)VMLOAD_DEVICE_CONCURRENT) != 0 ||
+        (options->flags != 0 && options->lock != VMLOAD_LOCK_APPLY)) {
+        return vmload_fail(error, VMLOAD_ERROR_UNSUPPORTED,
+                           "VmloadStateOptions: expected no flag but "
+                           "CONCURRENT, with lock APPLY, found 0x%x",
+                           options->flags);
+    }
+    return options->lock != VMLOAD_LOCK_APPLY ||
+           vmload_state_shadow_check(desc, options->object_size, error);
+}
+
+bool vmload_loader_add_state_with_options(VmloadLoader *loader,
+                                          const char *idstr,
+                                          uint32_t instance_id,
+                                          const VmloadStateDesc *desc,
+                                          void *object,
+                                          const VmloadStateOptions *options,
+                                          GError **error)
+{
+    VmloadStateOptions own = {0};
     StateDevice *device;
 
     g_return_val_if_fail(loader != NULL && idstr != NULL, false);
     g_return_val_if_fail(desc != NULL && object != NULL, false);
-    if (!vmload_state_desc_check(desc, error)) {
+    if (options != NULL && !vmload_ops_copy(&own, sizeof(own), options,
+                                            "VmloadStateOptions", error)) {
+        return false;
+    }
+    if (!vmload_state_desc_check(desc, error) ||
+        !check_options(desc, &own, error)) {
         return false;
     }
     device = g_new0(StateDevice, 1);
     device->loader = loader;
     device->desc = desc;
     device->object = object;
-    return vmload_loader_add_device(loader, idstr, instance_id,
-                                    desc->minimum_version_id,
-                                    desc->version_id, NULL, &ops, device,
-                                    g_free, error);
+    device->object_size = own.object_size;
+    return own.lock == VMLOAD_LOCK_APPLY
+               ? add_apply(loader, idstr, instance_id, device, &own, error)
+               : add_whole(loader, idstr, instance_id, device, error);
+}
+
+bool vmload_loader_add_state(VmloadLoader *loader, const char *idstr,
+                             uint32_t instance_id,
+                             const VmloadStateDesc *desc, void *object,
+                             GError **error)
+{
+    return vmload_loader_add_state_with_options(loader, idstr, instance_id,
+                                                desc, object, NULL, error);
 }

@@ -378,13 +378,13 @@ static const BadCase bad[] = {
     {.name = "hook that refuses a list's element",
      .fields = FIELDS(
          VMLOAD_FIELD_LIST(head, Device, Item, &item_desc, &item_ops)),
-     WIRE(1, 0, 0, 0, 13, 0, 0, 0, 1, 'x'), .code = VMLOAD_ERROR_DEVICE,
+     WIRE(1, 0, 0, 0, 13, 0, 0, 0, 1, 'x', 0), .code = VMLOAD_ERROR_DEVICE,
      .message = "field 'head[0]': offset 0x10a: post_load of 'item': no item "
                 "is 13"},
     {.name = "insert that refuses",
      .fields = FIELDS(
          VMLOAD_FIELD_LIST(head, Device, Item, &item_desc, &item_ops)),
-     WIRE(1, 0, 0, 0, 99, 0, 0, 0, 1, 'x'), .code = VMLOAD_ERROR_DEVICE,
+     WIRE(1, 0, 0, 0, 99, 0, 0, 0, 1, 'x', 0), .code = VMLOAD_ERROR_DEVICE,
      .message = "insert of 'head': refused"},
     {.name = "tree with more nodes",
      .fields = FIELDS(VMLOAD_FIELD_TREE_DIRECT(pairs, Device, Pair,

@@ -9,7 +9,7 @@
 
 #include "unit.h"
 
-#include <vmload/vmstate.h>
+#include "device/vmstate-shadow.h"
 
 typedef struct Item {
     struct Item *next;
@@ -171,6 +171,45 @@ device_desc(const VmloadField *fields,
     return desc;
 }
 
+/* How the fixture loads: at once, or decode and commit. */
+typedef enum {
+    AT_ONCE,
+    IN_TWO_STEPS,
+} DeviceWay;
+
+static DeviceWay device_way;
+static int device_fences;
+
+static inline void device_fence(void *opaque)
+{
+    (void)opaque;
+    device_fences++;
+}
+
+/* Decodes and commits; what fails to decode has not touched the device. */
+static inline bool device_load_apart(const VmloadStateDesc *desc,
+                                     Device *device, VmloadReader *reader,
+                                     const VmloadLimits *limits,
+                                     GError **error)
+{
+    const VmloadStateFence fence = {device_fence, device_fence, NULL};
+    VmloadStateShadow *shadow;
+    Device before;
+    bool ok;
+
+    memcpy(&before, device, sizeof(before));
+    device_fences = 0;
+    shadow = vmload_state_decode(desc, device, sizeof(*device), 3, reader,
+                                 limits, &fence, error);
+    assert_memory_equal(&before, device, sizeof(before));
+    /* Taken as often as given, and at all. */
+    assert_true(device_fences % 2 == 0);
+    assert_true(shadow == NULL || device_fences > 0);
+    ok = shadow != NULL && vmload_state_commit(shadow, error);
+    vmload_state_shadow_free(shadow);
+    return ok;
+}
+
 /* Loads @length bytes, in memory of just that size, from offset 0x100 on. */
 static inline bool device_load(const VmloadStateDesc *desc, Device *device,
                                const uint8_t *data, size_t length,
@@ -183,7 +222,9 @@ static inline bool device_load(const VmloadStateDesc *desc, Device *device,
 
     memcpy(copy, data, length);
     reader = vmload_reader_new_memory(copy, length, 0x100);
-    ok = vmload_state_load(desc, device, 3, reader, limits, error);
+    ok = device_way == IN_TWO_STEPS
+             ? device_load_apart(desc, device, reader, limits, error)
+             : vmload_state_load(desc, device, 3, reader, limits, error);
     *consumed = vmload_reader_get_offset(reader) - 0x100;
     assert_true(ok == (error == NULL || *error == NULL));
     vmload_reader_free(reader);
@@ -265,6 +306,18 @@ static inline void run_good_cut(const GoodCase *test,
     }
 }
 
+/* Each case is run both ways, but for what cannot be done in two steps. */
+static inline bool next_way(const VmloadStateDesc *desc)
+{
+    if (device_way == AT_ONCE &&
+        vmload_state_shadow_check(desc, sizeof(Device), NULL)) {
+        device_way = IN_TWO_STEPS;
+        return true;
+    }
+    device_way = AT_ONCE;
+    return false;
+}
+
 static inline void run_good(const GoodCase *tests, size_t n)
 {
     size_t i;
@@ -273,9 +326,32 @@ static inline void run_good(const GoodCase *tests, size_t n)
         VmloadStateDesc desc =
             device_desc(tests[i].fields, tests[i].subsections);
 
-        run_good_whole(&tests[i], &desc);
-        run_good_cut(&tests[i], &desc);
+        do {
+            run_good_whole(&tests[i], &desc);
+            run_good_cut(&tests[i], &desc);
+        } while (next_way(&desc));
     }
+}
+
+static inline void run_bad_once(const BadCase *test,
+                                const VmloadStateDesc *desc)
+{
+    Device device = {0};
+    GError *error = NULL;
+    uint64_t consumed;
+
+    if (!vmload_state_desc_check(desc, &error)) {
+        fail_msg("%s: %s", test->name, error->message);
+    }
+    if (test->setup != NULL) {
+        test->setup(&device);
+    }
+    if (device_load(desc, &device, test->data, test->length, &consumed, NULL,
+                    &error)) {
+        fail_msg("%s: loaded", test->name);
+    }
+    assert_unit_error(&error, test->code, test->message);
+    device_clear(&device);
 }
 
 static inline void run_bad(const BadCase *tests, size_t n)
@@ -285,22 +361,10 @@ static inline void run_bad(const BadCase *tests, size_t n)
     for (i = 0; i < n; i++) {
         VmloadStateDesc desc =
             device_desc(tests[i].fields, tests[i].subsections);
-        Device device = {0};
-        GError *error = NULL;
-        uint64_t consumed;
 
-        if (!vmload_state_desc_check(&desc, &error)) {
-            fail_msg("%s: %s", tests[i].name, error->message);
-        }
-        if (tests[i].setup != NULL) {
-            tests[i].setup(&device);
-        }
-        if (device_load(&desc, &device, tests[i].data, tests[i].length,
-                        &consumed, NULL, &error)) {
-            fail_msg("%s: loaded", tests[i].name);
-        }
-        assert_unit_error(&error, tests[i].code, tests[i].message);
-        device_clear(&device);
+        do {
+            run_bad_once(&tests[i], &desc);
+        } while (next_way(&desc));
     }
 }
 
