@@ -135,6 +135,18 @@ bool vmload_stream_header_read(VmloadReader *reader, GError **error)
     return true;
 }
 
+/* The stream's names go into messages without what they do to terminals. */
+static bool unknown_name(VmloadReader *reader, const char *what,
+                         const char *name, GError **error)
+{
+    char *escaped = g_strescape(name, NULL);
+
+    vmload_reader_error(reader, error, VMLOAD_ERROR_UNSUPPORTED, "%s '%s'",
+                        what, escaped);
+    g_free(escaped);
+    return false;
+}
+
 static bool read_machine(VmloadReader *reader, const VmloadLimits *limits,
                          VmloadConfigurationData *data, GError **error)
 {
@@ -215,9 +227,8 @@ static bool read_capabilities(VmloadReader *reader,
             return false;
         }
         if (!capability_is_known(name)) {
-            return vmload_reader_error(reader, error, VMLOAD_ERROR_UNSUPPORTED,
-                                       "expected a known capability, found "
-                                       "'%s'", name);
+            return unknown_name(reader, "expected a known capability, found",
+                                name, error);
         }
         g_ptr_array_add(data->capabilities, g_strdup(name));
     }
@@ -271,8 +282,8 @@ static bool read_subsection(VmloadReader *reader, const VmloadLimits *limits,
         }
         return subsection_table[i].read(reader, limits, data, error);
     }
-    return vmload_reader_error(reader, error, VMLOAD_ERROR_UNSUPPORTED,
-                               "unknown configuration subsection '%s'", name);
+    return unknown_name(reader, "unknown configuration subsection", name,
+                        error);
 }
 
 bool vmload_configuration_read(VmloadReader *reader,
@@ -306,14 +317,18 @@ bool vmload_configuration_read(VmloadReader *reader,
 static bool match_machine(const VmloadConfiguration *expected,
                           const VmloadConfiguration *found, GError **error)
 {
+    char *name;
+
     /* A prefix will do, even the empty name (stream format, section 3). */
-    if ((found->present & VMLOAD_CONFIGURATION_MACHINE) != 0 &&
-        !g_str_has_prefix(expected->machine, found->machine)) {
-        return vmload_fail(error, VMLOAD_ERROR_MISMATCH,
-                           "expected machine '%s', found '%s'",
-                           expected->machine, found->machine);
+    if ((found->present & VMLOAD_CONFIGURATION_MACHINE) == 0 ||
+        g_str_has_prefix(expected->machine, found->machine)) {
+        return true;
     }
-    return true;
+    name = g_strescape(found->machine, NULL);
+    vmload_fail(error, VMLOAD_ERROR_MISMATCH,
+                "expected machine '%s', found '%s'", expected->machine, name);
+    g_free(name);
+    return false;
 }
 
 static bool match_page_bits(const VmloadConfiguration *expected,
