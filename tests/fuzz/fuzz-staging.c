@@ -59,7 +59,9 @@ static int find_end(const uint8_t *data, uint64_t length, uint32_t step,
 
     fuzz_pieces_init(&pieces, data, length, step);
     channel = fuzz_pieces_channel(&pieces);
-    reader = vmload_reader_new_channel(channel, &wait, NULL);
+    /* A package is all there before its first record is looked at. */
+    reader = rules->nested ? vmload_reader_new_memory(data, length, 0)
+                           : vmload_reader_new_channel(channel, &wait, NULL);
     if (vmload_staging_find_end(reader, rules, candidate, &error)) {
         FUZZ_CHECK(error == NULL);
         vmload_reader_window(reader, &window);
