@@ -49,9 +49,10 @@ typedef struct VmloadRamBlock VmloadRamBlock;
  * Every member: returns true if it is done; false with @error set fails the
  * load: a VMLOAD_ERROR keeps its code, anything else becomes
  * VMLOAD_ERROR_DEVICE, and the message is kept and gets the place in front.
- * Threads: main channel, one call at a time for one block. Called with no
- * lock held; may block, and then holds up the stream, also for
- * vmload_loader_cancel(). May call vmload_loader_get_*() and
+ * Threads: main channel, one call at a time; with multifd @write and @zero
+ * also on vmload-mfd-N, several at once, two for one page only if the source
+ * is broken. Called with no lock held; may block, and then holds up the
+ * stream, also for vmload_loader_cancel(). May call vmload_loader_get_*() and
  * vmload_loader_cancel().
  *
  * Since: 0.1

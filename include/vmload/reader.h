@@ -10,10 +10,10 @@
  * sticks: later calls fail with the same error, so a callback may check once
  * at its end. Outputs are untouched on failure.
  *
- * All functions here: States: inside the callback that received the reader,
- * or, for a reader made by vmload_reader_new_memory(), its owner. Threads:
- * owner. Blocks: a streaming reader until the bytes have come or the load
- * is cancelled; a reader over memory never. Errors, if not said otherwise:
+ * Where functions say "while good": inside the callback that received the
+ * reader, or, for a reader made by vmload_reader_new_memory(), until it is
+ * freed. "As reads do": a streaming reader until the bytes have come or the
+ * load is cancelled; a reader over memory never. Errors "of reads":
  * VMLOAD_ERROR_TRUNCATED (the bytes end too early), and for a streaming
  * reader VMLOAD_ERROR_IO, VMLOAD_ERROR_CANCELLED, VMLOAD_ERROR_TIMEOUT.
  */
@@ -38,6 +38,7 @@ typedef struct VmloadReader VmloadReader;
  *
  * Return: (transfer full): a reader, to be freed with vmload_reader_free().
  * Errors: none.
+ * States: -. Threads: any. Blocks: no.
  * Since: 0.1
  */
 VMLOAD_EXPORT VmloadReader *vmload_reader_new_memory(const uint8_t *data,
@@ -52,6 +53,7 @@ VMLOAD_EXPORT VmloadReader *vmload_reader_new_memory(const uint8_t *data,
  * Frees the reader, not its bytes.
  *
  * Errors: none.
+ * States: while good. Threads: owner. Blocks: no.
  * Since: 0.1
  */
 VMLOAD_EXPORT void vmload_reader_free(VmloadReader *reader);
@@ -64,6 +66,7 @@ VMLOAD_EXPORT void vmload_reader_free(VmloadReader *reader);
  *
  * Return: bytes from the start of the stream.
  * Errors: none.
+ * States: while good. Threads: owner. Blocks: no.
  * Since: 0.1
  */
 VMLOAD_EXPORT uint64_t vmload_reader_get_offset(const VmloadReader *reader);
@@ -79,6 +82,8 @@ VMLOAD_EXPORT uint64_t vmload_reader_get_offset(const VmloadReader *reader);
  *
  * Return: true if all bytes were read; on failure the content of @buffer is
  *     undefined.
+ * Errors: those of reads.
+ * States: while good. Threads: owner. Blocks: as reads do.
  * Since: 0.1
  */
 VMLOAD_EXPORT bool vmload_reader_read(VmloadReader *reader, void *buffer,
@@ -93,6 +98,8 @@ VMLOAD_EXPORT bool vmload_reader_read(VmloadReader *reader, void *buffer,
  * Passes over exactly @length bytes.
  *
  * Return: true if all bytes were there.
+ * Errors: those of reads.
+ * States: while good. Threads: owner. Blocks: as reads do.
  * Since: 0.1
  */
 VMLOAD_EXPORT bool vmload_reader_skip(VmloadReader *reader, uint64_t length,
@@ -112,6 +119,8 @@ VMLOAD_EXPORT bool vmload_reader_skip(VmloadReader *reader, uint64_t length,
  * no error here.
  *
  * Return: true if @data and @available were set.
+ * Errors: those of reads.
+ * States: while good. Threads: owner. Blocks: as reads do.
  * Since: 0.1
  */
 VMLOAD_EXPORT bool vmload_reader_peek(VmloadReader *reader, uint64_t length,
@@ -127,6 +136,8 @@ VMLOAD_EXPORT bool vmload_reader_peek(VmloadReader *reader, uint64_t length,
  * Reads one byte.
  *
  * Return: true if @value was set.
+ * Errors: those of reads.
+ * States: while good. Threads: owner. Blocks: as reads do.
  * Since: 0.1
  */
 VMLOAD_EXPORT bool vmload_reader_get_u8(VmloadReader *reader, uint8_t *value,
@@ -141,6 +152,8 @@ VMLOAD_EXPORT bool vmload_reader_get_u8(VmloadReader *reader, uint8_t *value,
  * Reads a 16-bit big-endian number.
  *
  * Return: true if @value was set.
+ * Errors: those of reads.
+ * States: while good. Threads: owner. Blocks: as reads do.
  * Since: 0.1
  */
 VMLOAD_EXPORT bool vmload_reader_get_be16(VmloadReader *reader,
@@ -155,6 +168,8 @@ VMLOAD_EXPORT bool vmload_reader_get_be16(VmloadReader *reader,
  * Reads a 32-bit big-endian number.
  *
  * Return: true if @value was set.
+ * Errors: those of reads.
+ * States: while good. Threads: owner. Blocks: as reads do.
  * Since: 0.1
  */
 VMLOAD_EXPORT bool vmload_reader_get_be32(VmloadReader *reader,
@@ -169,6 +184,8 @@ VMLOAD_EXPORT bool vmload_reader_get_be32(VmloadReader *reader,
  * Reads a 64-bit big-endian number.
  *
  * Return: true if @value was set.
+ * Errors: those of reads.
+ * States: while good. Threads: owner. Blocks: as reads do.
  * Since: 0.1
  */
 VMLOAD_EXPORT bool vmload_reader_get_be64(VmloadReader *reader,
@@ -188,8 +205,9 @@ VMLOAD_EXPORT bool vmload_reader_get_be64(VmloadReader *reader,
  * Reads a string with a length byte before it (str8).
  *
  * Return: true if @string was set.
- * Errors: also VMLOAD_ERROR_MALFORMED: the string is empty or has a NUL
- *     inside.
+ * Errors: those of reads, and VMLOAD_ERROR_MALFORMED: the string is empty
+ *     or has a NUL inside.
+ * States: while good. Threads: owner. Blocks: as reads do.
  * Since: 0.1
  */
 VMLOAD_EXPORT bool vmload_reader_get_str8(VmloadReader *reader, char *string,
@@ -212,6 +230,7 @@ VMLOAD_EXPORT bool vmload_reader_get_str8(VmloadReader *reader, char *string,
  *
  * Return: true if the reader is over a staged section.
  * Errors: none.
+ * States: while good. Threads: owner. Blocks: no.
  * Since: 0.1
  */
 VMLOAD_EXPORT bool vmload_reader_get_staged(VmloadReader *reader,
@@ -231,6 +250,7 @@ VMLOAD_EXPORT bool vmload_reader_get_staged(VmloadReader *reader,
  *
  * Return: false, always, so that a caller can return it.
  * Errors: sets the one it is told to.
+ * States: while good. Threads: owner. Blocks: no.
  * Since: 0.1
  */
 VMLOAD_EXPORT bool vmload_reader_error(VmloadReader *reader, GError **error,

@@ -38,6 +38,20 @@ bool vmload_sink_attach(VmloadRamSink *sink, const char *idstr,
            sink->class->attach(sink, idstr, length, max_length, error);
 }
 
+static void sink_lock(VmloadRamSink *sink)
+{
+    if (!sink->is_host) {
+        g_mutex_lock(&sink->lock);
+    }
+}
+
+static void sink_unlock(VmloadRamSink *sink)
+{
+    if (!sink->is_host) {
+        g_mutex_unlock(&sink->lock);
+    }
+}
+
 bool vmload_sink_write(VmloadRamSink *sink, uint64_t offset,
                        const uint8_t *data, uint64_t length, GError **error)
 {
@@ -50,9 +64,9 @@ bool vmload_sink_write(VmloadRamSink *sink, uint64_t offset,
     if (sink->discards) {
         return true;
     }
-    g_mutex_lock(&sink->lock);
+    sink_lock(sink);
     ok = sink->class->write(sink, offset, data, length, error);
-    g_mutex_unlock(&sink->lock);
+    sink_unlock(sink);
     return ok;
 }
 
@@ -67,9 +81,9 @@ bool vmload_sink_zero(VmloadRamSink *sink, uint64_t offset, uint64_t length,
     }
     if (sink->host == NULL) {
         *stored = true;
-        g_mutex_lock(&sink->lock);
+        sink_lock(sink);
         ok = sink->class->zero(sink, offset, length, error);
-        g_mutex_unlock(&sink->lock);
+        sink_unlock(sink);
         return ok;
     }
     /* To look costs no memory where nothing was written before. */
@@ -94,9 +108,9 @@ bool vmload_sink_read(VmloadRamSink *sink, uint64_t offset, uint8_t *data,
                            "expected a sink that can be read (XBZRLE), found "
                            "one that cannot");
     }
-    g_mutex_lock(&sink->lock);
+    sink_lock(sink);
     ok = sink->class->read(sink, offset, data, length, error);
-    g_mutex_unlock(&sink->lock);
+    sink_unlock(sink);
     return ok;
 }
 
@@ -113,9 +127,9 @@ bool vmload_sink_idle(VmloadRamSink *sink, GError **error)
     if (sink->class->idle == NULL) {
         return true;
     }
-    g_mutex_lock(&sink->lock);
+    sink_lock(sink);
     ok = sink->class->idle(sink, error);
-    g_mutex_unlock(&sink->lock);
+    sink_unlock(sink);
     return ok;
 }
 
@@ -244,6 +258,7 @@ VmloadRamSink *vmload_ram_sink_new_from_ops(const VmloadRamSinkOps *ops,
     bool ok;
 
     own->base.class = &ops_class;
+    own->base.is_host = true;
     own->opaque = opaque;
     own->destroy = destroy;
     ok = ops == NULL ? vmload_fail(error, VMLOAD_ERROR_FAILED,

@@ -40,10 +40,10 @@ struct VmloadRamSink {
     bool starts_zero;
     bool can_read;
     bool finished;
+    bool is_host; /* its functions are callbacks: never with a lock held */
     /*
-     * Leaf, for sinks that are written to: one call at a time, whatever
-     * channel it comes from. Held around the callbacks of a host's own sink,
-     * as its documentation says.
+     * Leaf, for our sinks that are written to: one call at a time, whatever
+     * channel it comes from.
      */
     GMutex lock;
 };

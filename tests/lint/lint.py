@@ -431,6 +431,33 @@ def check_citations(root, findings):
     findings.require(count, 'citation of the format')
 
 
+# --- the table of waits ---------------------------------------------------
+
+WAIT = re.compile(r'\b(?:p?poll|vmload_poll|epoll_p?wait|p?select|g_cond_wait'
+                  r'(?:_until)?|g_thread_join|g_usleep|nanosleep|'
+                  r'ops\.wait)\s*\(')
+
+
+def check_waits(root, findings):
+    """docs/threading.md has every file of lib/ that waits, and no other."""
+    page = root / 'docs' / 'threading.md'
+    named = set()
+    for row in re.findall(r'^\| (`lib/.*?) \|', page.read_text(), re.M):
+        named.update(re.findall(r'`(lib/[\w/.-]+\.c)`', row))
+    waiting = {}
+    for path in sources(root, ['lib'], {'.c'}):
+        text = strip_comments(path.read_text())
+        match = WAIT.search(text)
+        if match:
+            waiting[str(path.relative_to(root))] = (path, line_of(
+                text, match.start()))
+    findings.require(waiting, 'wait')
+    for name in sorted(set(waiting) - named):
+        findings.add(*waiting[name], 'waits, and docs/threading.md has no row')
+    for name in sorted(named - set(waiting)):
+        findings.add(page, 1, f'a row for {name}, which does not wait')
+
+
 # --- the table of errors --------------------------------------------------
 
 def check_errors(root, findings):
@@ -454,7 +481,7 @@ def main():
     checks = {'symbols': check_symbols, 'abi': check_abi, 'calls': check_calls,
               'sizes': check_sizes, 'comments': check_comments,
               'citations': check_citations, 'errors': check_errors,
-              'tree': check_tree, 'links': check_links}
+              'tree': check_tree, 'links': check_links, 'waits': check_waits}
     if len(sys.argv) < 3 or sys.argv[1] not in checks:
         print(__doc__, 'Checks:', ' '.join(checks), file=sys.stderr)
         return 2
