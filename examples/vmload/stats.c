@@ -44,6 +44,9 @@ static json_t *stats_lock(const VmloadStats *stats)
     set_uint(json, "wait_ns", stats->lock_wait_ns);
     set_uint(json, "held_total_ns", stats->lock_held_total_ns);
     set_uint(json, "held_max_ns", stats->lock_held_max_ns);
+    json_object_set_new(json, "held_max_site",
+                        cli_json_text(stats->lock_held_max_site,
+                                      strlen(stats->lock_held_max_site)));
     set_uint(json, "io_wait_ns", stats->lock_io_wait_ns);
     set_uint(json, "io_waits", stats->lock_io_waits);
     set_uint(json, "fault_wait_ns", stats->lock_fault_wait_ns);
@@ -155,6 +158,36 @@ static void print_blocks(VmloadLoader *loader, const VmloadStats *stats)
     g_free(size);
 }
 
+/* How many devices the summary names. */
+#define WORST 5
+
+static int by_lock_held(const void *a, const void *b)
+{
+    uint64_t x = ((const VmloadLedgerEntry *)a)->lock_held_ns;
+    uint64_t y = ((const VmloadLedgerEntry *)b)->lock_held_ns;
+
+    return (x < y) - (x > y);
+}
+
+/* The devices for which the lock was held longest. Sorts @ledger. */
+static void print_worst(VmloadLedgerEntry *ledger, uint64_t n)
+{
+    uint64_t i;
+
+    qsort(ledger, (size_t)n, sizeof(*ledger), by_lock_held);
+    for (i = 0; i < MIN(n, WORST) && ledger[i].lock_held_ns > 0; i++) {
+        char *name = cli_printable(ledger[i].name);
+        char *size = cli_size(ledger[i].bytes);
+
+        printf("  %s/%u: lock held %.1f us, staged in %.1f us, %s\n", name,
+               ledger[i].instance_id,
+               (double)ledger[i].lock_held_ns / 1e3,
+               (double)ledger[i].staging_ns / 1e3, size);
+        g_free(size);
+        g_free(name);
+    }
+}
+
 static void print_devices(VmloadLoader *loader)
 {
     VmloadLedgerEntry *ledger;
@@ -172,7 +205,9 @@ static void print_devices(VmloadLoader *loader)
         }
     }
     size = cli_size(bytes);
-    printf("devices:     %" G_GUINT64_FORMAT ", %s\n", devices, size);
+    printf("devices:     %" G_GUINT64_FORMAT ", %s; the lock was held longest "
+           "for:\n", devices, size);
+    print_worst(ledger, n);
     g_free(size);
     g_free(ledger);
 }
@@ -182,6 +217,7 @@ void cli_stats_print(VmloadLoader *loader)
     VmloadStats stats = {.struct_size = sizeof(stats)};
     uint64_t total;
     char *size;
+    char *site;
 
     vmload_loader_get_stats(loader, &stats);
     total = span(stats.start_ns, stats.end_ns);
@@ -192,11 +228,13 @@ void cli_stats_print(VmloadLoader *loader)
     g_free(size);
     print_blocks(loader, &stats);
     print_devices(loader);
-    printf("big lock:    longest hold %.3f ms, %.3f ms in all, %.3f ms "
+    site = cli_printable(stats.lock_held_max_site);
+    printf("big lock:    longest hold %.3f ms (%s), %.3f ms in all, %.3f ms "
            "waiting for data\n",
-           seconds(stats.lock_held_max_ns) * 1e3,
+           seconds(stats.lock_held_max_ns) * 1e3, site,
            seconds(stats.lock_held_total_ns) * 1e3,
            seconds(stats.lock_io_wait_ns) * 1e3);
+    g_free(site);
     if (stats.switchover_ns != 0) {
         printf("switchover:  %.3f ms from the source's stop to the end\n",
                seconds(span(stats.switchover_ns, stats.end_ns)) * 1e3);

@@ -43,6 +43,9 @@ G_BEGIN_DECLS
  * @multifd_bytes: bytes read from them, handshakes not counted; part of
  *     @bytes_total.
  * @multifd_packets: packets loaded from them.
+ * @lock_held_max_site: what the longest hold was for, such as "load 'cpu'
+ *     instance 0" or "cpu_sync_post_load"; empty: none yet. For people; cut
+ *     at its end if it is too long.
  *
  * A snapshot. Times in nanoseconds.
  *
@@ -75,6 +78,7 @@ typedef struct {
     uint64_t multifd_channels;
     uint64_t multifd_bytes;
     uint64_t multifd_packets;
+    char lock_held_max_site[128];
 } VmloadStats;
 
 /**

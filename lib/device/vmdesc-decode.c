@@ -39,7 +39,7 @@ static void path_append(GString *text, const Path *path)
 {
     if (path->up != NULL) {
         path_append(text, path->up);
-        g_string_append_c(text, '/');
+        g_string_append_c(text, '.');
     }
     g_string_append(text, path->name);
     if (path->index != NO_INDEX) {

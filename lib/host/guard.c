@@ -11,6 +11,12 @@ void vmload_guard_init(VmloadGuard *guard, const VmloadHostOps *ops,
     memset(guard, 0, sizeof(*guard));
     guard->ops = ops;
     guard->opaque = opaque;
+    g_mutex_init(&guard->mutex);
+}
+
+void vmload_guard_clear(VmloadGuard *guard)
+{
+    g_mutex_clear(&guard->mutex);
 }
 
 void vmload_guard_adopt(VmloadGuard *guard)
@@ -29,11 +35,15 @@ static void guard_check_held(VmloadGuard *guard)
                      guard->ops->lock_is_held(guard->opaque));
 }
 
-void vmload_guard_lock(VmloadGuard *guard, VmloadHold *hold)
+void vmload_guard_lock(VmloadGuard *guard, VmloadHold *hold, const char *what,
+                       const char *name, uint32_t instance_id)
 {
     uint64_t before = vmload_clock_ns();
 
     memset(hold, 0, sizeof(*hold));
+    hold->what = what;
+    hold->name = name;
+    hold->instance_id = instance_id;
     hold->nested = vmload_guard_is_held(guard);
     if (!hold->nested && guard->ops->lock != NULL) {
         guard->ops->lock(guard->opaque);
@@ -44,9 +54,40 @@ void vmload_guard_lock(VmloadGuard *guard, VmloadHold *hold)
         return;
     }
     hold->wait_ns = hold->taken_ns - before;
-    __atomic_store_n(&guard->owner, g_thread_self(), __ATOMIC_RELAXED);
+    hold->outer = __atomic_exchange_n(&guard->owner, g_thread_self(),
+                                      __ATOMIC_RELAXED);
     __atomic_fetch_add(&guard->holds, 1, __ATOMIC_RELAXED);
     __atomic_fetch_add(&guard->wait_ns, hold->wait_ns, __ATOMIC_RELAXED);
+}
+
+/* The lock is given back already: readers of the site keep nobody from it. */
+static void note_longest(VmloadGuard *guard, const VmloadHold *hold)
+{
+    g_mutex_lock(&guard->mutex);
+    if (hold->held_ns > guard->held_max_ns) {
+        guard->held_max_ns = hold->held_ns;
+        if (hold->name != NULL) {
+            g_snprintf(guard->held_max_site, sizeof(guard->held_max_site),
+                       "%s '%s' instance %u", hold->what, hold->name,
+                       hold->instance_id);
+        } else {
+            g_strlcpy(guard->held_max_site, hold->what,
+                      sizeof(guard->held_max_site));
+        }
+    }
+    g_mutex_unlock(&guard->mutex);
+}
+
+uint64_t vmload_guard_get_longest(VmloadGuard *guard,
+                                  char site[VMLOAD_GUARD_SITE])
+{
+    uint64_t ns;
+
+    g_mutex_lock(&guard->mutex);
+    ns = guard->held_max_ns;
+    memcpy(site, guard->held_max_site, VMLOAD_GUARD_SITE);
+    g_mutex_unlock(&guard->mutex);
+    return ns;
 }
 
 void vmload_guard_unlock(VmloadGuard *guard, VmloadHold *hold)
@@ -58,15 +99,18 @@ void vmload_guard_unlock(VmloadGuard *guard, VmloadHold *hold)
     }
     __atomic_fetch_add(&guard->held_total_ns, hold->held_ns,
                        __ATOMIC_RELAXED);
-    /* Only the holder of the lock gets here: no other writer. */
-    if (hold->held_ns > guard->held_max_ns) {
-        __atomic_store_n(&guard->held_max_ns, hold->held_ns,
-                         __ATOMIC_RELAXED);
-    }
-    __atomic_store_n(&guard->owner, NULL, __ATOMIC_RELAXED);
+    /*
+     * A callback may drop the lock and another thread of ours take it
+     * meanwhile: that hold ends where it began. Without a lock of the host's
+     * holds do not nest like that.
+     */
+    __atomic_store_n(&guard->owner,
+                     guard->ops->lock != NULL ? hold->outer : NULL,
+                     __ATOMIC_RELAXED);
     if (guard->ops->unlock != NULL) {
         guard->ops->unlock(guard->opaque);
     }
+    note_longest(guard, hold);
 }
 
 bool vmload_guard_is_held(VmloadGuard *guard)
@@ -84,6 +128,17 @@ bool vmload_guard_may_wait(VmloadGuard *guard)
     /* A thread of the host's: only the host knows. */
     return guard->ops->lock_is_held == NULL ||
            !guard->ops->lock_is_held(guard->opaque);
+}
+
+void vmload_guard_check_wait(VmloadGuard *guard, bool allowed)
+{
+#ifndef NDEBUG
+    g_return_if_fail(allowed || guard->caller_locked ||
+                     !vmload_guard_is_held(guard));
+#else
+    (void)guard;
+    (void)allowed;
+#endif
 }
 
 void vmload_guard_count_io_wait(VmloadGuard *guard, uint64_t ns)

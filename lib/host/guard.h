@@ -9,6 +9,9 @@
 
 #include <vmload/host.h>
 
+/* Bytes of a site's text, as in VmloadStats. */
+#define VMLOAD_GUARD_SITE 128
+
 typedef struct {
     const VmloadHostOps *ops; /* borrowed, with NULL for what is missing */
     void *opaque;
@@ -18,9 +21,11 @@ typedef struct {
     uint64_t holds;
     uint64_t wait_ns;
     uint64_t held_total_ns;
-    uint64_t held_max_ns;
     uint64_t io_wait_ns;
     uint64_t io_waits;
+    GMutex mutex; /* leaf: guards the longest hold and its site */
+    uint64_t held_max_ns;
+    char held_max_site[VMLOAD_GUARD_SITE];
 } VmloadGuard;
 
 /* One hold, on the caller's stack. */
@@ -29,10 +34,15 @@ typedef struct {
     uint64_t wait_ns;  /* how long that took */
     uint64_t held_ns;  /* set by vmload_guard_unlock() */
     bool nested;       /* the lock was held already: nothing to give back */
+    GThread *outer;    /* whose callback has dropped the lock meanwhile */
+    const char *what;  /* the site: a static string */
+    const char *name;  /* a device's, nullable, borrowed until unlock */
+    uint32_t instance_id;
 } VmloadHold;
 
 void vmload_guard_init(VmloadGuard *guard, const VmloadHostOps *ops,
                        void *opaque);
+void vmload_guard_clear(VmloadGuard *guard);
 
 /*
  * The calling thread holds the lock already and keeps it as long as the load
@@ -41,10 +51,14 @@ void vmload_guard_init(VmloadGuard *guard, const VmloadHostOps *ops,
 void vmload_guard_adopt(VmloadGuard *guard);
 
 /*
+ * Takes the lock to do @what, for the device @name (nullable), which stay
+ * good until the lock is given back.
+ *
  * May nest, since a host may dispatch a package within a callback that holds
  * the lock: only the outermost hold takes it and is counted.
  */
-void vmload_guard_lock(VmloadGuard *guard, VmloadHold *hold);
+void vmload_guard_lock(VmloadGuard *guard, VmloadHold *hold, const char *what,
+                       const char *name, uint32_t instance_id);
 void vmload_guard_unlock(VmloadGuard *guard, VmloadHold *hold);
 
 /* Does the calling thread hold the big lock? */
@@ -55,6 +69,16 @@ bool vmload_guard_is_held(VmloadGuard *guard);
  * unless that is the caller's own.
  */
 bool vmload_guard_may_wait(VmloadGuard *guard);
+
+/*
+ * The calling thread is about to wait for the peer. In builds without NDEBUG
+ * a wait with a hold of ours is reported as critical, unless @allowed.
+ */
+void vmload_guard_check_wait(VmloadGuard *guard, bool allowed);
+
+/* The longest hold and where it was. */
+uint64_t vmload_guard_get_longest(VmloadGuard *guard,
+                                  char site[VMLOAD_GUARD_SITE]);
 
 /* This thread has waited @ns for bytes: counted if it held the lock. */
 void vmload_guard_count_io_wait(VmloadGuard *guard, uint64_t ns);

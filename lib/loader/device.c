@@ -205,7 +205,8 @@ bool vmload_target_check(VmloadLoader *loader, const VmloadSection *section,
     if (target->kind == VMLOAD_TARGET_REGISTERED) {
         return find_device(loader, target, section, &found, error);
     }
-    vmload_guard_lock(&loader->guard, &hold);
+    vmload_guard_lock(&loader->guard, &hold, "find", section->idstr,
+                      section->instance_id);
     ok = find_device(loader, target, section, &found, error);
     vmload_guard_unlock(&loader->guard, &hold);
     if (!ok || found.known) {
@@ -241,7 +242,8 @@ static bool load_whole(VmloadLoader *loader, const VmloadTarget *target,
     VmloadHold hold;
     bool ok;
 
-    vmload_guard_lock(&loader->guard, &hold);
+    vmload_guard_lock(&loader->guard, &hold, "load", section->idstr,
+                      section->instance_id);
     ok = find_device(loader, target, section, &found, error);
     if (!ok || !found.known) {
         vmload_guard_unlock(&loader->guard, &hold);
@@ -266,7 +268,8 @@ bool vmload_target_find(VmloadLoader *loader, const VmloadTarget *target,
     if (target->kind == VMLOAD_TARGET_REGISTERED) {
         return find_device(loader, target, section, found, error);
     }
-    vmload_guard_lock(&loader->guard, &hold);
+    vmload_guard_lock(&loader->guard, &hold, "find", section->idstr,
+                      section->instance_id);
     ok = find_device(loader, target, section, found, error);
     vmload_guard_unlock(&loader->guard, &hold);
     cost_add_hold(cost, &hold);
@@ -302,7 +305,8 @@ bool vmload_found_apply(VmloadLoader *loader, const VmloadFound *found,
     VmloadHold hold;
     bool ok;
 
-    vmload_guard_lock(&loader->guard, &hold);
+    vmload_guard_lock(&loader->guard, &hold, "apply", section->idstr,
+                      section->instance_id);
     ok = found->ops.apply(found->device.opaque, parsed, section, &local);
     vmload_guard_unlock(&loader->guard, &hold);
     cost_add_hold(cost, &hold);
@@ -410,7 +414,8 @@ static bool run_phase(VmloadLoader *loader, const VmloadRegistered *device,
     if (phase == NULL) {
         return true;
     }
-    vmload_guard_lock(&loader->guard, &hold);
+    vmload_guard_lock(&loader->guard, &hold, name, device->idstr,
+                      device->instance_id);
     ok = phase(device->opaque, &local);
     vmload_guard_unlock(&loader->guard, &hold);
     ok = vmload_callback_result(ok, &local, error);
@@ -464,7 +469,8 @@ void vmload_devices_cleanup(VmloadLoader *loader)
     for (i = 0; (device = vmload_registry_get(loader->registry, i)) != NULL;
          i++) {
         if (device->ops.cleanup != NULL) {
-            vmload_guard_lock(&loader->guard, &hold);
+            vmload_guard_lock(&loader->guard, &hold, "cleanup", device->idstr,
+                              device->instance_id);
             device->ops.cleanup(device->opaque);
             vmload_guard_unlock(&loader->guard, &hold);
         }

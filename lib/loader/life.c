@@ -18,6 +18,8 @@ static void wait_begin(void *opaque)
 {
     VmloadLoader *loader = opaque;
 
+    vmload_guard_check_wait(&loader->guard,
+                            loader->lock_wait == VMLOAD_LOCK_WAIT_ALLOW);
     loader->wait_begin_ns = vmload_clock_ns();
 }
 
@@ -209,7 +211,7 @@ static bool cpu_sync(VmloadLoader *loader,
     if (sync == NULL) {
         return true;
     }
-    vmload_guard_lock(&loader->guard, &hold);
+    vmload_guard_lock(&loader->guard, &hold, name, NULL, 0);
     ok = sync(loader->opaque, &local);
     vmload_guard_unlock(&loader->guard, &hold);
     ok = vmload_callback_result(ok, &local, error);

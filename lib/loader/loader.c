@@ -103,7 +103,8 @@ static void ram_lock(void *opaque)
 {
     VmloadLoader *loader = opaque;
 
-    vmload_guard_lock(&loader->guard, &loader->ram_hold);
+    vmload_guard_lock(&loader->guard, &loader->ram_hold, "RAM resize", NULL,
+                      0);
 }
 
 static void ram_unlock(void *opaque)
@@ -280,6 +281,7 @@ void vmload_loader_unref(VmloadLoader *loader)
     g_free(loader->vmdesc);
     loader_close_levels(loader);
     g_mutex_clear(&loader->mutex);
+    vmload_guard_clear(&loader->guard);
     g_free(loader);
 }
 

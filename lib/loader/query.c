@@ -53,12 +53,16 @@ static void fill_multifd(const VmloadMultifdCounters *counters,
     stats->multifd_packets = load_counter(&counters->packets);
 }
 
-static void fill_lock(const VmloadGuard *guard, VmloadStats *stats)
+G_STATIC_ASSERT(sizeof(((VmloadStats *)NULL)->lock_held_max_site) ==
+                VMLOAD_GUARD_SITE);
+
+static void fill_lock(VmloadGuard *guard, VmloadStats *stats)
 {
     stats->lock_holds = load_counter(&guard->holds);
     stats->lock_wait_ns = load_counter(&guard->wait_ns);
     stats->lock_held_total_ns = load_counter(&guard->held_total_ns);
-    stats->lock_held_max_ns = load_counter(&guard->held_max_ns);
+    stats->lock_held_max_ns =
+        vmload_guard_get_longest(guard, stats->lock_held_max_site);
     stats->lock_io_wait_ns = load_counter(&guard->io_wait_ns);
     stats->lock_io_waits = load_counter(&guard->io_waits);
 }

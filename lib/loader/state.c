@@ -16,6 +16,7 @@ typedef struct {
 /* The holds of the big lock in which one parse looks at the object. */
 typedef struct {
     VmloadLoader *loader;
+    const VmloadSection *section;
     VmloadHold hold;
     VmloadCost cost;
 } StateLook;
@@ -34,7 +35,8 @@ static void look_begin(void *opaque)
 {
     StateLook *look = opaque;
 
-    vmload_guard_lock(&look->loader->guard, &look->hold);
+    vmload_guard_lock(&look->loader->guard, &look->hold, "copy",
+                      look->section->idstr, look->section->instance_id);
 }
 
 static void look_end(void *opaque)
@@ -51,7 +53,7 @@ static void *state_parse(void *opaque, VmloadReader *reader,
                          const VmloadSection *section, GError **error)
 {
     StateDevice *device = opaque;
-    StateLook look = {.loader = device->loader};
+    StateLook look = {.loader = device->loader, .section = section};
     const VmloadStateFence fence = {look_begin, look_end, &look};
     VmloadStateShadow *shadow;
 

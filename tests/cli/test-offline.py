@@ -265,7 +265,7 @@ class Check(Case):
         stream[at + 8] ^= 1
         found = self.problems(bytes(stream))
         self.assertProblem(found, "'i8254'/0", 'version')
-        self.assertProblem(found, "'pckbd'/0", 'kbd/pckbd/extended_state')
+        self.assertProblem(found, "'pckbd'/0", 'kbd.pckbd/extended_state')
 
     def test_behind_the_first_error(self):
         """The loader stops at a footer; two later devices are bad too."""

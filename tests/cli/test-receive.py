@@ -128,6 +128,12 @@ class Files(Case):
         for part in ('completed', '36 XBZRLE', 'blocks', 'MB/s', 'devices',
                      'longest hold'):
             self.assertIn(part, out)
+        worst = re.findall(r'^  (\S+)/\d+: lock held ([0-9.]+) us, staged in '
+                           r'[0-9.]+ us, .*B$', out, re.M)
+        self.assertEqual(len(worst), 5, out)
+        held = [float(us) for _, us in worst]
+        self.assertEqual(held, sorted(held, reverse=True))
+        self.assertRegex(out, r"longest hold \S+ ms \(\w+ '.*' instance \d+\)")
         self.assertNotIn('\r', err)
 
 

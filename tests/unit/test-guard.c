@@ -61,7 +61,7 @@ static void test_hold(void **state)
     vmload_guard_init(&guard, &host_ops, &host);
     assert_true(vmload_guard_may_wait(&guard));
     vmload_guard_count_io_wait(&guard, 5);
-    vmload_guard_lock(&guard, &hold);
+    vmload_guard_lock(&guard, &hold, "load", NULL, 0);
     assert_true(vmload_guard_is_held(&guard));
     assert_false(vmload_guard_may_wait(&guard));
     thread = g_thread_new("other", other_thread, &guard);
@@ -90,8 +90,8 @@ static void test_nested(void **state)
 
     (void)state;
     vmload_guard_init(&guard, &host_ops, &host);
-    vmload_guard_lock(&guard, &outer);
-    vmload_guard_lock(&guard, &inner);
+    vmload_guard_lock(&guard, &outer, "load", NULL, 0);
+    vmload_guard_lock(&guard, &inner, "load", NULL, 0);
     vmload_guard_unlock(&guard, &inner);
     assert_int_equal(host.locked, 1);
     assert_true(vmload_guard_is_held(&guard));
@@ -111,7 +111,7 @@ static void test_adopted(void **state)
     (void)state;
     vmload_guard_init(&guard, &host_ops, &host);
     vmload_guard_adopt(&guard);
-    vmload_guard_lock(&guard, &hold);
+    vmload_guard_lock(&guard, &hold, "load", NULL, 0);
     vmload_guard_unlock(&guard, &hold);
     assert_true(vmload_guard_is_held(&guard));
     /* The caller's own lock: waits are allowed, and counted. */
@@ -132,7 +132,7 @@ static void test_lockless(void **state)
 
     (void)state;
     vmload_guard_init(&guard, &none, NULL);
-    vmload_guard_lock(&guard, &hold);
+    vmload_guard_lock(&guard, &hold, "load", NULL, 0);
     vmload_guard_unlock(&guard, &hold);
     assert_int_equal(guard.holds, 1);
     assert_true(vmload_guard_may_wait(&guard));
