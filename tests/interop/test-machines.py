@@ -6,8 +6,10 @@ The source, stopped after its migration, is asked over HMP and QMP for the
 state that vmload took out of the stream.
 """
 
+import json
 import os
 import re
+import subprocess
 import sys
 
 import harness
@@ -295,6 +297,46 @@ def test_pc_zoo(folder):
 
 def test_q35_zoo(folder):
     check_zoo(migrate(folder, "q35", zoo(), memory=48))
+
+
+def test_zoo_offline(folder):
+    """The commands for files agree with receive on a large stream."""
+    guest = Guest(folder, end=0x800000)
+    stream = os.path.join(folder, "stream")
+    with Qemu(folder, machine="q35", memory=24, boot="disk", guest=guest,
+              args=zoo()) as qemu:
+        qemu.wait_sweeps(2)
+        qemu.record(stream)
+        result = Receiver(folder, "file:" + stream).finish()
+        check_loaded(result, qemu, pattern=True)
+    check_decoded(result)
+    out = run("check", stream)
+    check(out[0] == 0, "check: %d, %s%s", *out)
+    out = run("dump", stream)
+    check(out[0] == 0, "dump: %d, %s%s", out[0], "", out[2])
+    check(json.loads(out[1]) == result.devices,
+          "dump and receive differ about the devices")
+    ram = os.path.join(folder, "ram")
+    out = run("ram", stream, "--out", ram)
+    check(out[0] == 0, "ram: %d, %s%s", *out)
+    names = sorted(os.listdir(result.ram_dir))
+    check(sorted(os.listdir(ram)) == names, "ram and receive differ about "
+          "the blocks")
+    for name in names:
+        check(harness.same_files(os.path.join(ram, name), os.path.join(
+            result.ram_dir, name)) is None, "ram and receive differ in %s",
+            name)
+    out = run("inspect", "--json", stream)
+    check(out[0] == 0, "inspect: %d, %s%s", out[0], "", out[2])
+    json.loads(out[1])
+
+
+def run(*arguments):
+    """Run vmload; returns (exit status, stdout, stderr)."""
+    done = subprocess.run([harness.vmload_binary(), *arguments],
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          timeout=harness.TIMEOUT, check=False)
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
 def test_network_backends(folder):
