@@ -27,6 +27,7 @@ int cli_inspect(int argc, char **argv);
 int cli_dump(int argc, char **argv);
 int cli_ram(int argc, char **argv);
 int cli_check(int argc, char **argv);
+int cli_convert(int argc, char **argv);
 
 /* options.c */
 
@@ -43,6 +44,10 @@ typedef struct {
 bool cli_parse(int argc, char **argv, const char *what, const char *summary,
                const GOptionEntry *entries, CliCommon *common,
                char **argument, int *code);
+/* The same with exactly @n arguments left. */
+bool cli_parse_n(int argc, char **argv, const char *what, const char *summary,
+                 const GOptionEntry *entries, CliCommon *common, int n,
+                 char **arguments, int *code);
 void cli_common_clear(CliCommon *common);
 
 /* The defaults, changed as the options say. False: usage, printed. */

@@ -332,8 +332,23 @@ static const char *footers_word(const Inspect *inspect)
     return inspect->without_footer == 0 ? "all" : "mixed";
 }
 
+static json_t *mapped_json(const VmloadRamMapped *mapped)
+{
+    json_t *json = json_object();
+
+    json_object_set_new(json, "version", json_integer(mapped->version));
+    json_object_set_new(json, "page_size", cli_json_uint(mapped->page_size));
+    json_object_set_new(json, "bitmap_offset",
+                        cli_json_uint(mapped->bitmap_offset));
+    json_object_set_new(json, "pages_offset",
+                        cli_json_uint(mapped->pages_offset));
+    json_object_set_new(json, "pages", cli_json_uint(mapped->pages));
+    return json;
+}
+
 static json_t *ram_json(VmloadLoader *loader)
 {
+    VmloadRamMapped mapped = {.struct_size = sizeof(mapped)};
     VmloadStats stats = {.struct_size = sizeof(stats)};
     json_t *json = json_object();
     json_t *blocks = json_array();
@@ -348,6 +363,9 @@ static json_t *ram_json(VmloadLoader *loader)
         json_object_set_new(item, "name", cli_json_text(name, strlen(name)));
         json_object_set_new(
             item, "length", cli_json_uint(vmload_ram_block_get_length(block)));
+        if (vmload_ram_block_get_mapped(block, &mapped)) {
+            json_object_set_new(item, "mapped", mapped_json(&mapped));
+        }
         json_array_append_new(blocks, item);
     }
     vmload_loader_get_stats(loader, &stats);
@@ -437,6 +455,7 @@ static void end_json(Inspect *inspect, VmloadLoader *loader,
 
 static void ram_text(VmloadLoader *loader)
 {
+    VmloadRamMapped mapped = {.struct_size = sizeof(mapped)};
     VmloadStats stats = {.struct_size = sizeof(stats)};
     VmloadRamBlock *block;
     uint64_t i;
@@ -453,6 +472,12 @@ static void ram_text(VmloadLoader *loader)
 
         printf("  %-30s %#12" PRIx64 "  %s\n", name,
                vmload_ram_block_get_length(block), size);
+        if (vmload_ram_block_get_mapped(block, &mapped)) {
+            printf("    mapped-ram v%u: bitmap at %#" PRIx64 ", pages at %#"
+                   PRIx64 ", %" PRIu64 " of them set\n",
+                   mapped.version, mapped.bitmap_offset, mapped.pages_offset,
+                   mapped.pages);
+        }
         g_free(name);
         g_free(size);
     }

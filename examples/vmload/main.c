@@ -14,6 +14,7 @@ static const struct {
     {"inspect", cli_inspect, "Show what a stream is made of"},
     {"dump", cli_dump, "Print the state of devices as JSON"},
     {"ram", cli_ram, "Write the guest's RAM to files"},
+    {"convert", cli_convert, "Write a stream again as mapped-ram, or back"},
     {"check", cli_check, "Name everything that is wrong with a stream"},
 };
 

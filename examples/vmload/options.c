@@ -15,6 +15,14 @@ bool cli_parse(int argc, char **argv, const char *what, const char *summary,
                const GOptionEntry *entries, CliCommon *common,
                char **argument, int *code)
 {
+    return cli_parse_n(argc, argv, what, summary, entries, common, 1,
+                       argument, code);
+}
+
+bool cli_parse_n(int argc, char **argv, const char *what, const char *summary,
+                 const GOptionEntry *entries, CliCommon *common, int n,
+                 char **arguments, int *code)
+{
     const GOptionEntry common_entries[] = {
         {"limit", 0, 0, G_OPTION_ARG_STRING_ARRAY, &common->limits,
          "Change a bound for what a stream may ask for", "NAME=VALUE"},
@@ -43,12 +51,13 @@ bool cli_parse(int argc, char **argv, const char *what, const char *summary,
             argc--;
             argv++;
         }
-        ok = argc == 2;
+        ok = argc == 1 + n;
         if (!ok) {
-            cli_error("expected one argument %s, found %d; see '%s --help'",
-                      what, argc - 1, name);
+            cli_error("expected %s %s, found %d; see '%s --help'",
+                      n == 1 ? "one argument" : "two arguments", what,
+                      argc - 1, name);
         } else {
-            *argument = argv[1];
+            memcpy(arguments, argv + 1, (size_t)n * sizeof(*arguments));
         }
     }
     g_option_context_free(context);

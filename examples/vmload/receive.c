@@ -16,6 +16,8 @@ typedef struct {
     char *channels;
     double stall_timeout;
     gboolean switchover_ack;
+    int threads;
+    gboolean direct_io;
     gboolean quiet;
     gboolean progress;
 } Options;
@@ -161,6 +163,8 @@ static VmloadLoader *receive_loader(Receive *receive, GError **error)
         vmload_loader_set_multifd(loader, receive_channels(options->channels),
                                   VMLOAD_MULTIFD_SYNC_AUTO);
     }
+    vmload_loader_set_ram_threads(loader, (uint32_t)options->threads);
+    vmload_loader_set_direct_io(loader, options->direct_io != FALSE);
     cli_ram_attach(receive->ram, loader);
     return loader;
 }
@@ -313,6 +317,11 @@ static bool receive_check_options(const Options *options)
                   options->channels);
         return false;
     }
+    if (options->threads < 0 || options->threads > VMLOAD_RAM_THREADS_MAX) {
+        cli_error("--threads: expected 0 to %d, found %d",
+                  VMLOAD_RAM_THREADS_MAX, options->threads);
+        return false;
+    }
     if (options->quiet && options->progress) {
         cli_error("--quiet and --progress exclude each other");
         return false;
@@ -341,6 +350,11 @@ int cli_receive(int argc, char **argv)
          "Fail after so long without a byte (default: never)", "SEC"},
         {"switchover-ack", 0, 0, G_OPTION_ARG_NONE, &options->switchover_ack,
          "The source has the capability switchover-ack", NULL},
+        {"threads", 0, 0, G_OPTION_ARG_INT, &options->threads,
+         "Threads that read a mapped-ram file (default: processors, to 4)",
+         "N"},
+        {"direct-io", 0, 0, G_OPTION_ARG_NONE, &options->direct_io,
+         "Read the RAM of a mapped-ram file past the page cache", NULL},
         {"quiet", 'q', 0, G_OPTION_ARG_NONE, &options->quiet,
          "Print errors only", NULL},
         {"progress", 0, 0, G_OPTION_ARG_NONE, &options->progress,
