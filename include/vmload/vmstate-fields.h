@@ -34,34 +34,36 @@
 #endif
 
 /* What an element is: kind, type in memory, description, ops, version. */
-#define VMLOAD_ELEMENT_BOOL VMLOAD_KIND_BOOL, bool, NULL, NULL, 0
-#define VMLOAD_ELEMENT_I8 VMLOAD_KIND_I8, int8_t, NULL, NULL, 0
-#define VMLOAD_ELEMENT_U8 VMLOAD_KIND_U8, uint8_t, NULL, NULL, 0
-#define VMLOAD_ELEMENT_I16 VMLOAD_KIND_I16, int16_t, NULL, NULL, 0
-#define VMLOAD_ELEMENT_U16 VMLOAD_KIND_U16, uint16_t, NULL, NULL, 0
-#define VMLOAD_ELEMENT_I32 VMLOAD_KIND_I32, int32_t, NULL, NULL, 0
-#define VMLOAD_ELEMENT_U32 VMLOAD_KIND_U32, uint32_t, NULL, NULL, 0
-#define VMLOAD_ELEMENT_I64 VMLOAD_KIND_I64, int64_t, NULL, NULL, 0
-#define VMLOAD_ELEMENT_U64 VMLOAD_KIND_U64, uint64_t, NULL, NULL, 0
-#define VMLOAD_ELEMENT_U8_EQUAL VMLOAD_KIND_U8_EQUAL, uint8_t, NULL, NULL, 0
+#define VMLOAD_ELEMENT_BOOL VMLOAD_FIELD_KIND_BOOL, bool, NULL, NULL, 0
+#define VMLOAD_ELEMENT_I8 VMLOAD_FIELD_KIND_I8, int8_t, NULL, NULL, 0
+#define VMLOAD_ELEMENT_U8 VMLOAD_FIELD_KIND_U8, uint8_t, NULL, NULL, 0
+#define VMLOAD_ELEMENT_I16 VMLOAD_FIELD_KIND_I16, int16_t, NULL, NULL, 0
+#define VMLOAD_ELEMENT_U16 VMLOAD_FIELD_KIND_U16, uint16_t, NULL, NULL, 0
+#define VMLOAD_ELEMENT_I32 VMLOAD_FIELD_KIND_I32, int32_t, NULL, NULL, 0
+#define VMLOAD_ELEMENT_U32 VMLOAD_FIELD_KIND_U32, uint32_t, NULL, NULL, 0
+#define VMLOAD_ELEMENT_I64 VMLOAD_FIELD_KIND_I64, int64_t, NULL, NULL, 0
+#define VMLOAD_ELEMENT_U64 VMLOAD_FIELD_KIND_U64, uint64_t, NULL, NULL, 0
+#define VMLOAD_ELEMENT_U8_EQUAL \
+    VMLOAD_FIELD_KIND_U8_EQUAL, uint8_t, NULL, NULL, 0
 #define VMLOAD_ELEMENT_U16_EQUAL \
-    VMLOAD_KIND_U16_EQUAL, uint16_t, NULL, NULL, 0
-#define VMLOAD_ELEMENT_I32_EQUAL VMLOAD_KIND_I32_EQUAL, int32_t, NULL, NULL, 0
+    VMLOAD_FIELD_KIND_U16_EQUAL, uint16_t, NULL, NULL, 0
+#define VMLOAD_ELEMENT_I32_EQUAL \
+    VMLOAD_FIELD_KIND_I32_EQUAL, int32_t, NULL, NULL, 0
 #define VMLOAD_ELEMENT_U32_EQUAL \
-    VMLOAD_KIND_U32_EQUAL, uint32_t, NULL, NULL, 0
+    VMLOAD_FIELD_KIND_U32_EQUAL, uint32_t, NULL, NULL, 0
 #define VMLOAD_ELEMENT_U64_EQUAL \
-    VMLOAD_KIND_U64_EQUAL, uint64_t, NULL, NULL, 0
-#define VMLOAD_ELEMENT_I32_LE VMLOAD_KIND_I32_LE, int32_t, NULL, NULL, 0
-#define VMLOAD_ELEMENT_DOUBLE VMLOAD_KIND_DOUBLE, double, NULL, NULL, 0
-#define VMLOAD_ELEMENT_TIMER VMLOAD_KIND_TIMER, int64_t, NULL, NULL, 0
+    VMLOAD_FIELD_KIND_U64_EQUAL, uint64_t, NULL, NULL, 0
+#define VMLOAD_ELEMENT_I32_LE VMLOAD_FIELD_KIND_I32_LE, int32_t, NULL, NULL, 0
+#define VMLOAD_ELEMENT_DOUBLE VMLOAD_FIELD_KIND_DOUBLE, double, NULL, NULL, 0
+#define VMLOAD_ELEMENT_TIMER VMLOAD_FIELD_KIND_TIMER, int64_t, NULL, NULL, 0
 #define VMLOAD_ELEMENT_STRUCT(CType, desc) \
-    VMLOAD_KIND_STRUCT, CType, desc, NULL, 0
+    VMLOAD_FIELD_KIND_STRUCT, CType, desc, NULL, 0
 #define VMLOAD_ELEMENT_STRUCT_OPS(CType, desc, ops) \
-    VMLOAD_KIND_STRUCT, CType, desc, ops, 0
+    VMLOAD_FIELD_KIND_STRUCT, CType, desc, ops, 0
 #define VMLOAD_ELEMENT_VSTRUCT(CType, desc, version) \
-    VMLOAD_KIND_VSTRUCT, CType, desc, NULL, version
+    VMLOAD_FIELD_KIND_VSTRUCT, CType, desc, NULL, version
 #define VMLOAD_ELEMENT_CUSTOM(CType, ops) \
-    VMLOAD_KIND_CUSTOM, CType, NULL, ops, 0
+    VMLOAD_FIELD_KIND_CUSTOM, CType, NULL, ops, 0
 
 /* Types a count member may have. */
 #define VMLOAD_COUNTER_I32 VMLOAD_COUNT_I32, int32_t
@@ -118,8 +120,8 @@
 
 /** Ends a table of fields. */
 #define VMLOAD_FIELD_END \
-    VMLOAD_MAKE_(NULL, VMLOAD_KIND_END, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, 0, \
-                 0, NULL)
+    VMLOAD_MAKE_(NULL, VMLOAD_FIELD_KIND_END, 0, 0, 0, 0, 0, 0, 0, NULL, \
+                 NULL, 0, 0, NULL)
 
 /** One value: a member of the element's type. */
 #define VMLOAD_FIELD(member, Type, element)                             \
@@ -329,7 +331,7 @@
 #define VMLOAD_FIELD_BUFFER(member, Type) \
     VMLOAD_FIELD_BUFFER_V(member, Type, 0, NULL)
 #define VMLOAD_FIELD_BUFFER_V(member, Type, version, exists)            \
-    VMLOAD_MAKE_(#member, VMLOAD_KIND_BUFFER, 0,                        \
+    VMLOAD_MAKE_(#member, VMLOAD_FIELD_KIND_BUFFER, 0,                  \
                  (uint64_t)offsetof(Type, member) +                     \
                      VMLOAD_CHECK_BYTES_(Type, member),                 \
                  sizeof(VMLOAD_MEMBER_(Type, member)), 1, 0, 0, 0, NULL, \
@@ -345,7 +347,7 @@
                    VMLOAD_COUNTER_##counter, factor, version, exists)
 #define VMLOAD_FIELD_VBUFFER_(name, member, Type, count, counter, CountType, \
                               factor, version, exists)                  \
-    VMLOAD_MAKE_(name, VMLOAD_KIND_BUFFER, 0,                           \
+    VMLOAD_MAKE_(name, VMLOAD_FIELD_KIND_BUFFER, 0,                     \
                  (uint64_t)offsetof(Type, member) +                     \
                      VMLOAD_CHECK_BYTES_(Type, member),                 \
                  1, factor, VMLOAD_OFFSET_(Type, count, CountType),     \
@@ -363,7 +365,7 @@
 #define VMLOAD_FIELD_VBUFFER_POINTER_V(member, Type, count, counter,    \
                                        factor, max, version, exists)    \
     VMLOAD_EXPAND_(VMLOAD_FIELD_VARRAY_PTR_, #member, member, Type,     \
-                   VMLOAD_KIND_BUFFER, uint8_t, NULL, NULL, 0,          \
+                   VMLOAD_FIELD_KIND_BUFFER, uint8_t, NULL, NULL, 0,    \
                    VMLOAD_FIELD_POINTER, count,                         \
                    VMLOAD_COUNTER_##counter, factor, max, version, exists)
 /** The same behind a `uint8_t *` that the engine allocates. */
@@ -373,14 +375,14 @@
 #define VMLOAD_FIELD_VBUFFER_ALLOC_V(member, Type, count, counter, factor, \
                                      version, exists)                   \
     VMLOAD_EXPAND_(VMLOAD_FIELD_VARRAY_PTR_, #member, member, Type,     \
-                   VMLOAD_KIND_BUFFER, uint8_t, NULL, NULL, 0,          \
+                   VMLOAD_FIELD_KIND_BUFFER, uint8_t, NULL, NULL, 0,    \
                    VMLOAD_FIELD_POINTER | VMLOAD_FIELD_ALLOC, count,    \
                    VMLOAD_COUNTER_##counter, factor, 0, version, exists)
 
 /** @bytes bytes that nobody wants any more. */
 #define VMLOAD_FIELD_UNUSED(bytes) VMLOAD_FIELD_UNUSED_V(bytes, 0, NULL)
 #define VMLOAD_FIELD_UNUSED_V(bytes, version, exists)                   \
-    VMLOAD_MAKE_("unused", VMLOAD_KIND_UNUSED, 0, 0, bytes, 1, 0, 0, 0, \
+    VMLOAD_MAKE_("unused", VMLOAD_FIELD_KIND_UNUSED, 0, 0, bytes, 1, 0, 0, 0, \
                  NULL, NULL, 0, version, exists)
 /** @count times @bytes such bytes. */
 #define VMLOAD_FIELD_UNUSED_VARRAY(Type, count, counter, bytes) \
@@ -391,7 +393,7 @@
                    VMLOAD_COUNTER_##counter, bytes, version, exists)
 #define VMLOAD_FIELD_UNUSED_VARRAY_(Type, count, counter, CountType, bytes, \
                                     version, exists)                    \
-    VMLOAD_MAKE_("unused", VMLOAD_KIND_UNUSED, 0, 0, bytes, 1,          \
+    VMLOAD_MAKE_("unused", VMLOAD_FIELD_KIND_UNUSED, 0, 0, bytes, 1,    \
                  VMLOAD_OFFSET_(Type, count, CountType), counter, 0,    \
                  NULL, NULL, 0, version, exists)
 
@@ -403,7 +405,7 @@
                    VMLOAD_COUNTER_##counter, version, exists)
 #define VMLOAD_FIELD_BITMAP_(name, member, Type, bits, counter, CountType, \
                              version, exists)                           \
-    VMLOAD_MAKE_(name, VMLOAD_KIND_BITMAP, 0,                           \
+    VMLOAD_MAKE_(name, VMLOAD_FIELD_KIND_BITMAP, 0,                     \
                  VMLOAD_ARRAY_OFFSET_(Type, member, unsigned long),     \
                  sizeof(unsigned long), 1,                              \
                  VMLOAD_OFFSET_(Type, bits, CountType), counter,        \
@@ -418,7 +420,7 @@
 #define VMLOAD_FIELD_BITMAP_POINTER_V(member, Type, bits, counter, max, \
                                       version, exists)                  \
     VMLOAD_EXPAND_(VMLOAD_FIELD_VARRAY_PTR_, #member, member, Type,     \
-                   VMLOAD_KIND_BITMAP, unsigned long, NULL, NULL, 0,    \
+                   VMLOAD_FIELD_KIND_BITMAP, unsigned long, NULL, NULL, 0, \
                    VMLOAD_FIELD_POINTER, bits,                          \
                    VMLOAD_COUNTER_##counter, 1, max, version, exists)
 /** The same behind an `unsigned long *` that the engine allocates. */
@@ -427,7 +429,7 @@
 #define VMLOAD_FIELD_BITMAP_ALLOC_V(member, Type, bits, counter, version, \
                                     exists)                             \
     VMLOAD_EXPAND_(VMLOAD_FIELD_VARRAY_PTR_, #member, member, Type,     \
-                   VMLOAD_KIND_BITMAP, unsigned long, NULL, NULL, 0,    \
+                   VMLOAD_FIELD_KIND_BITMAP, unsigned long, NULL, NULL, 0, \
                    VMLOAD_FIELD_POINTER | VMLOAD_FIELD_ALLOC, bits,     \
                    VMLOAD_COUNTER_##counter, 1, 0, version, exists)
 
@@ -435,7 +437,7 @@
 #define VMLOAD_FIELD_LIST(member, Type, CType, desc, ops) \
     VMLOAD_FIELD_LIST_V(member, Type, CType, desc, ops, 0, NULL)
 #define VMLOAD_FIELD_LIST_V(member, Type, CType, desc, ops, version, exists) \
-    VMLOAD_MAKE_(#member, VMLOAD_KIND_LIST, 0,                          \
+    VMLOAD_MAKE_(#member, VMLOAD_FIELD_KIND_LIST, 0,                    \
                  (uint64_t)offsetof(Type, member), sizeof(CType), 1, 0, \
                  0, 0, desc, ops, 0, version, exists)
 
@@ -446,7 +448,7 @@
 #define VMLOAD_FIELD_TREE_V(member, Type, KeyType, key_desc, CType, desc, \
                             ops, version, exists)                       \
     {                                                                   \
-        #member, (uint32_t)VMLOAD_KIND_TREE, 0,                         \
+        #member, (uint32_t)VMLOAD_FIELD_KIND_TREE, 0,                   \
             (uint64_t)offsetof(Type, member), sizeof(CType), 1, 0, 0,   \
             version, 0, desc, ops, exists, key_desc, sizeof(KeyType),   \
             0, 0                                                        \
@@ -456,7 +458,7 @@
     VMLOAD_FIELD_TREE_DIRECT_V(member, Type, CType, desc, ops, 0, NULL)
 #define VMLOAD_FIELD_TREE_DIRECT_V(member, Type, CType, desc, ops, version, \
                                    exists)                              \
-    VMLOAD_MAKE_(#member, VMLOAD_KIND_TREE, 0,                          \
+    VMLOAD_MAKE_(#member, VMLOAD_FIELD_KIND_TREE, 0,                    \
                  (uint64_t)offsetof(Type, member), sizeof(CType), 1, 0, \
                  0, 0, desc, ops, 0, version, exists)
 
@@ -467,7 +469,7 @@
 #define VMLOAD_FIELD_TMP(TmpType, desc) \
     VMLOAD_FIELD_TMP_V(TmpType, desc, 0, NULL)
 #define VMLOAD_FIELD_TMP_V(TmpType, desc, version, exists)              \
-    VMLOAD_MAKE_(#TmpType, VMLOAD_KIND_TMP, 0,                          \
+    VMLOAD_MAKE_(#TmpType, VMLOAD_FIELD_KIND_TMP, 0,                    \
                  VMLOAD_ASSERT_(                                        \
                      offsetof(TmpType, parent) == 0 &&                  \
                      sizeof(VMLOAD_MEMBER_(TmpType, parent)) ==         \
@@ -477,7 +479,7 @@
 
 /** Nothing on the wire: @check(object, version) must be true here. */
 #define VMLOAD_FIELD_VALIDATE(name, check)                              \
-    VMLOAD_MAKE_(name, VMLOAD_KIND_VALIDATE, VMLOAD_FIELD_MUST_EXIST, 0, \
+    VMLOAD_MAKE_(name, VMLOAD_FIELD_KIND_VALIDATE, VMLOAD_FIELD_MUST_EXIST, 0, \
                  0, 0, 0, 0, 0, NULL, NULL, 0, 0, check)
 
 #endif

@@ -25,90 +25,90 @@ typedef struct VmloadStateDesc VmloadStateDesc;
 typedef struct VmloadField VmloadField;
 
 /**
- * VmloadKind:
+ * VmloadFieldKind:
  * How one element of a field looks on the wire, and in memory. Numbers are
  * big-endian on the wire and in the host's byte order in memory.
  *
- * @VMLOAD_KIND_END: ends a table of fields.
- * @VMLOAD_KIND_VALIDATE: nothing on the wire; with
+ * @VMLOAD_FIELD_KIND_END: ends a table of fields.
+ * @VMLOAD_FIELD_KIND_VALIDATE: nothing on the wire; with
  *     VMLOAD_FIELD_MUST_EXIST an assertion about the object.
- * @VMLOAD_KIND_BOOL: u8, any non-zero is true; `bool`.
- * @VMLOAD_KIND_I8: 1 byte; `int8_t`.
- * @VMLOAD_KIND_U8: 1 byte; `uint8_t`.
- * @VMLOAD_KIND_I16: be16; `int16_t`.
- * @VMLOAD_KIND_U16: be16; `uint16_t`.
- * @VMLOAD_KIND_I32: be32; `int32_t`.
- * @VMLOAD_KIND_U32: be32; `uint32_t`.
- * @VMLOAD_KIND_I64: be64; `int64_t`.
- * @VMLOAD_KIND_U64: be64; `uint64_t`.
- * @VMLOAD_KIND_U8_EQUAL: "uint8 equal": must be what the member holds.
- * @VMLOAD_KIND_U16_EQUAL: "uint16 equal".
- * @VMLOAD_KIND_I32_EQUAL: "int32 equal".
- * @VMLOAD_KIND_U32_EQUAL: "uint32 equal".
- * @VMLOAD_KIND_U64_EQUAL: "int64 equal", the historic name of the uint64
+ * @VMLOAD_FIELD_KIND_BOOL: u8, any non-zero is true; `bool`.
+ * @VMLOAD_FIELD_KIND_I8: 1 byte; `int8_t`.
+ * @VMLOAD_FIELD_KIND_U8: 1 byte; `uint8_t`.
+ * @VMLOAD_FIELD_KIND_I16: be16; `int16_t`.
+ * @VMLOAD_FIELD_KIND_U16: be16; `uint16_t`.
+ * @VMLOAD_FIELD_KIND_I32: be32; `int32_t`.
+ * @VMLOAD_FIELD_KIND_U32: be32; `uint32_t`.
+ * @VMLOAD_FIELD_KIND_I64: be64; `int64_t`.
+ * @VMLOAD_FIELD_KIND_U64: be64; `uint64_t`.
+ * @VMLOAD_FIELD_KIND_U8_EQUAL: "uint8 equal": must be what the member holds.
+ * @VMLOAD_FIELD_KIND_U16_EQUAL: "uint16 equal".
+ * @VMLOAD_FIELD_KIND_I32_EQUAL: "int32 equal".
+ * @VMLOAD_FIELD_KIND_U32_EQUAL: "uint32 equal".
+ * @VMLOAD_FIELD_KIND_U64_EQUAL: "int64 equal", the historic name of the uint64
  *     compare.
- * @VMLOAD_KIND_I32_LE: "int32 le": a be32; must be 0 to what the member
+ * @VMLOAD_FIELD_KIND_I32_LE: "int32 le": a be32; must be 0 to what the member
  *     holds, then it is stored.
- * @VMLOAD_KIND_DOUBLE: "CPU_Double_U": be32 upper, be32 lower half of an
+ * @VMLOAD_FIELD_KIND_DOUBLE: "CPU_Double_U": be32 upper, be32 lower half of an
  *     IEEE double; `double`.
- * @VMLOAD_KIND_TIMER: be64 expiry in nanoseconds of the timer's clock;
+ * @VMLOAD_FIELD_KIND_TIMER: be64 expiry in nanoseconds of the timer's clock;
  *     `int64_t`, VMLOAD_TIMER_NOT_ARMED if the timer is not armed. An expiry
  *     beyond INT64_MAX, which no clock has, is stored as 0: expired.
- * @VMLOAD_KIND_BUFFER: raw bytes, all elements at once.
- * @VMLOAD_KIND_UNUSED: bytes that are passed over; no memory.
- * @VMLOAD_KIND_BITMAP: be64 words, bit k of word i is bit 64 * i + k;
+ * @VMLOAD_FIELD_KIND_BUFFER: raw bytes, all elements at once.
+ * @VMLOAD_FIELD_KIND_UNUSED: bytes that are passed over; no memory.
+ * @VMLOAD_FIELD_KIND_BITMAP: be64 words, bit k of word i is bit 64 * i + k;
  *     `unsigned long[]`, bit b is bit b % (bits of long) of its word
  *     b / (bits of long). The element count is the number of bits. Bits of
  *     the last word beyond that number are cleared.
- * @VMLOAD_KIND_STRUCT: a nested description at its own `version_id`.
- * @VMLOAD_KIND_VSTRUCT: a nested description at the field's
+ * @VMLOAD_FIELD_KIND_STRUCT: a nested description at its own `version_id`.
+ * @VMLOAD_FIELD_KIND_VSTRUCT: a nested description at the field's
  *     `struct_version`.
- * @VMLOAD_KIND_TMP: a nested description of a temporary, which the engine
+ * @VMLOAD_FIELD_KIND_TMP: a nested description of a temporary, which the engine
  *     allocates for the time of the field, zeroed. Its first member is a
  *     pointer to the object and is set; the description's post_load moves
  *     the values.
- * @VMLOAD_KIND_LIST: "qtailq" and "qlist": elements of `size` bytes, each
+ * @VMLOAD_FIELD_KIND_LIST: "qtailq" and "qlist": elements of `size` bytes, each
  *     described by `desc` at the field's `version_id`, handed to
  *     `ops->insert` in the list's order.
- * @VMLOAD_KIND_TREE: "gtree": keys of `key_size` bytes described by
+ * @VMLOAD_FIELD_KIND_TREE: "gtree": keys of `key_size` bytes described by
  *     `key_desc`, or be64 if `key_desc` is NULL; values as list elements;
  *     handed to `ops->insert_pair` in the order of keys.
- * @VMLOAD_KIND_CUSTOM: whatever `ops->get` reads.
+ * @VMLOAD_FIELD_KIND_CUSTOM: whatever `ops->get` reads.
  *
  * Since: 0.1
  */
 typedef enum {
-    VMLOAD_KIND_END,
-    VMLOAD_KIND_VALIDATE,
-    VMLOAD_KIND_BOOL,
-    VMLOAD_KIND_I8,
-    VMLOAD_KIND_U8,
-    VMLOAD_KIND_I16,
-    VMLOAD_KIND_U16,
-    VMLOAD_KIND_I32,
-    VMLOAD_KIND_U32,
-    VMLOAD_KIND_I64,
-    VMLOAD_KIND_U64,
-    VMLOAD_KIND_U8_EQUAL,
-    VMLOAD_KIND_U16_EQUAL,
-    VMLOAD_KIND_I32_EQUAL,
-    VMLOAD_KIND_U32_EQUAL,
-    VMLOAD_KIND_U64_EQUAL,
-    VMLOAD_KIND_I32_LE,
-    VMLOAD_KIND_DOUBLE,
-    VMLOAD_KIND_TIMER,
-    VMLOAD_KIND_BUFFER,
-    VMLOAD_KIND_UNUSED,
-    VMLOAD_KIND_BITMAP,
-    VMLOAD_KIND_STRUCT,
-    VMLOAD_KIND_VSTRUCT,
-    VMLOAD_KIND_TMP,
-    VMLOAD_KIND_LIST,
-    VMLOAD_KIND_TREE,
-    VMLOAD_KIND_CUSTOM,
-} VmloadKind;
+    VMLOAD_FIELD_KIND_END,
+    VMLOAD_FIELD_KIND_VALIDATE,
+    VMLOAD_FIELD_KIND_BOOL,
+    VMLOAD_FIELD_KIND_I8,
+    VMLOAD_FIELD_KIND_U8,
+    VMLOAD_FIELD_KIND_I16,
+    VMLOAD_FIELD_KIND_U16,
+    VMLOAD_FIELD_KIND_I32,
+    VMLOAD_FIELD_KIND_U32,
+    VMLOAD_FIELD_KIND_I64,
+    VMLOAD_FIELD_KIND_U64,
+    VMLOAD_FIELD_KIND_U8_EQUAL,
+    VMLOAD_FIELD_KIND_U16_EQUAL,
+    VMLOAD_FIELD_KIND_I32_EQUAL,
+    VMLOAD_FIELD_KIND_U32_EQUAL,
+    VMLOAD_FIELD_KIND_U64_EQUAL,
+    VMLOAD_FIELD_KIND_I32_LE,
+    VMLOAD_FIELD_KIND_DOUBLE,
+    VMLOAD_FIELD_KIND_TIMER,
+    VMLOAD_FIELD_KIND_BUFFER,
+    VMLOAD_FIELD_KIND_UNUSED,
+    VMLOAD_FIELD_KIND_BITMAP,
+    VMLOAD_FIELD_KIND_STRUCT,
+    VMLOAD_FIELD_KIND_VSTRUCT,
+    VMLOAD_FIELD_KIND_TMP,
+    VMLOAD_FIELD_KIND_LIST,
+    VMLOAD_FIELD_KIND_TREE,
+    VMLOAD_FIELD_KIND_CUSTOM,
+} VmloadFieldKind;
 
-/** What a VMLOAD_KIND_TIMER member holds if the timer is not armed. */
+/** What a VMLOAD_FIELD_KIND_TIMER member holds if the timer is not armed. */
 #define VMLOAD_TIMER_NOT_ARMED ((int64_t)-1)
 
 /**
@@ -212,7 +212,7 @@ typedef bool (*VmloadExistsFunc)(const void *object, uint32_t version);
 /**
  * VmloadField:
  * @name: for messages; a C expression such as "channels[0].count".
- * @kind: VmloadKind.
+ * @kind: VmloadFieldKind.
  * @flags: VmloadFieldFlags.
  * @offset: bytes from the start of the object to the member.
  * @size: bytes of one element in memory; UNUSED: on the wire; BITMAP: the

@@ -11,7 +11,7 @@
 #include <string.h>
 
 /* Kinds and flags as sets of bits. */
-#define KIND(name) (1u << VMLOAD_KIND_##name)
+#define KIND(name) (1u << VMLOAD_FIELD_KIND_##name)
 #define KINDS_WITH_DESC \
     (KIND(STRUCT) | KIND(VSTRUCT) | KIND(TMP) | KIND(LIST) | KIND(TREE))
 #define KINDS_AT_FIELD_VERSION (KIND(TMP) | KIND(LIST) | KIND(TREE))
@@ -39,7 +39,7 @@ static bool check_desc(Check *check, const VmloadStateDesc *desc,
 
 static bool is_kind(const VmloadField *field, uint32_t kinds)
 {
-    return field->kind <= VMLOAD_KIND_CUSTOM &&
+    return field->kind <= VMLOAD_FIELD_KIND_CUSTOM &&
            (1u << field->kind & kinds) != 0;
 }
 
@@ -78,13 +78,13 @@ static bool check_ops(const VmloadStateDesc *desc, const VmloadField *field,
                        field->name);
         return false;
     }
-    if (field->kind == VMLOAD_KIND_CUSTOM && ops.get == NULL) {
+    if (field->kind == VMLOAD_FIELD_KIND_CUSTOM && ops.get == NULL) {
         return bad_field(error, desc, field, "expected ops with get");
     }
-    if (field->kind == VMLOAD_KIND_LIST && ops.insert == NULL) {
+    if (field->kind == VMLOAD_FIELD_KIND_LIST && ops.insert == NULL) {
         return bad_field(error, desc, field, "expected ops with insert");
     }
-    if (field->kind == VMLOAD_KIND_TREE && ops.insert_pair == NULL) {
+    if (field->kind == VMLOAD_FIELD_KIND_TREE && ops.insert_pair == NULL) {
         return bad_field(error, desc, field, "expected ops with insert_pair");
     }
     return true;
@@ -101,7 +101,7 @@ static bool check_flags(const VmloadStateDesc *desc, const VmloadField *field,
                          "expected ALLOC with one of POINTER and "
                          "POINTER_ARRAY");
     }
-    if (array && field->kind == VMLOAD_KIND_BITMAP) {
+    if (array && field->kind == VMLOAD_FIELD_KIND_BITMAP) {
         return bad_field(error, desc, field,
                          "expected no POINTER_ARRAY of bitmaps");
     }
@@ -122,17 +122,17 @@ static bool check_size(const VmloadStateDesc *desc, const VmloadField *field,
     uint64_t least = 1;
     uint64_t bytes;
 
-    if (field->kind == VMLOAD_KIND_VALIDATE) {
+    if (field->kind == VMLOAD_FIELD_KIND_VALIDATE) {
         return true;
     }
-    if (field->kind == VMLOAD_KIND_TMP) {
+    if (field->kind == VMLOAD_FIELD_KIND_TMP) {
         least = sizeof(void *);
     }
     if (width != 0 ? field->size != width : field->size < least) {
         return bad_field(error, desc, field,
                          "expected the size of its kind in memory");
     }
-    if (field->kind == VMLOAD_KIND_BITMAP &&
+    if (field->kind == VMLOAD_FIELD_KIND_BITMAP &&
         field->size != sizeof(unsigned long)) {
         return bad_field(error, desc, field, "expected the size of a long");
     }
@@ -181,7 +181,7 @@ static bool count_is_free(const VmloadStateDesc *desc, uint64_t offset)
 static bool count_is_room(const VmloadField *field)
 {
     return field->count_type != VMLOAD_COUNT_CONSTANT &&
-           field->capacity == 0 && field->kind != VMLOAD_KIND_UNUSED &&
+           field->capacity == 0 && field->kind != VMLOAD_FIELD_KIND_UNUSED &&
            !((field->flags & VMLOAD_FIELD_POINTER) &&
              (field->flags & VMLOAD_FIELD_ALLOC));
 }
@@ -234,7 +234,7 @@ static bool check_nested_version(const VmloadStateDesc *desc,
 {
     uint32_t version = nested->version_id;
 
-    if (field->kind == VMLOAD_KIND_VSTRUCT) {
+    if (field->kind == VMLOAD_FIELD_KIND_VSTRUCT) {
         version = field->struct_version;
     } else if (is_kind(field, KINDS_AT_FIELD_VERSION)) {
         version = field->version_id;
@@ -260,7 +260,7 @@ static bool check_nested(Check *check, const VmloadStateDesc *desc,
             return false;
         }
     }
-    if (field->kind == VMLOAD_KIND_TREE && field->key_desc != NULL) {
+    if (field->kind == VMLOAD_FIELD_KIND_TREE && field->key_desc != NULL) {
         if (field->key_size == 0) {
             return bad_field(error, desc, field, "expected a key_size");
         }
@@ -279,7 +279,7 @@ static bool check_field(Check *check, const VmloadStateDesc *desc,
                            "description '%s': a field has no name",
                            desc->name);
     }
-    if (field->kind > VMLOAD_KIND_CUSTOM ||
+    if (field->kind > VMLOAD_FIELD_KIND_CUSTOM ||
         (field->flags & ~(uint32_t)FLAGS_KNOWN) != 0) {
         return vmload_fail(error, VMLOAD_ERROR_UNSUPPORTED,
                            "description '%s': field '%s': kind %u or flags "

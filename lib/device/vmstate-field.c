@@ -60,12 +60,12 @@ static bool check_count(VmloadStateLoad *load, const VmloadField *field,
             "expected at most %" G_GUINT64_FORMAT " elements, found %"
             G_GUINT64_FORMAT, field->capacity, n);
     }
-    if (field->kind == VMLOAD_KIND_BUFFER ||
-        field->kind == VMLOAD_KIND_UNUSED) {
+    if (field->kind == VMLOAD_FIELD_KIND_BUFFER ||
+        field->kind == VMLOAD_FIELD_KIND_UNUSED) {
         /* Bytes: bounded by their room, or by what may be allocated. */
         return true;
     }
-    if (field->kind == VMLOAD_KIND_BITMAP) {
+    if (field->kind == VMLOAD_FIELD_KIND_BITMAP) {
         elements = n / 64;
     }
     if (elements > load->elements) {
@@ -106,7 +106,7 @@ static bool field_bytes(VmloadStateLoad *load, const VmloadField *field,
 {
     uint64_t size = field->size;
 
-    if (field->kind == VMLOAD_KIND_BITMAP) {
+    if (field->kind == VMLOAD_FIELD_KIND_BITMAP) {
         *bytes = vmload_state_bitmap_bytes(n);
         return true;
     }
@@ -183,8 +183,8 @@ static bool replace_memory(VmloadStateLoad *load, const VmloadField *field,
 static bool field_looks(const VmloadField *field)
 {
     return (field->flags & VMLOAD_FIELD_POINTER_ARRAY) != 0 ||
-           (field->kind != VMLOAD_KIND_BUFFER &&
-            field->kind != VMLOAD_KIND_BITMAP &&
+           (field->kind != VMLOAD_FIELD_KIND_BUFFER &&
+            field->kind != VMLOAD_FIELD_KIND_BITMAP &&
             !vmload_state_is_plain(field->kind));
 }
 
@@ -243,19 +243,19 @@ static bool load_element(VmloadStateLoad *load, const VmloadField *field,
                          const VmloadStatePlace *place, GError **error)
 {
     switch (field->kind) {
-    case VMLOAD_KIND_STRUCT:
+    case VMLOAD_FIELD_KIND_STRUCT:
         return vmload_state_body(load, field->desc, element,
                                  field->desc->version_id, place, error);
-    case VMLOAD_KIND_VSTRUCT:
+    case VMLOAD_FIELD_KIND_VSTRUCT:
         return vmload_state_body(load, field->desc, element,
                                  field->struct_version, place, error);
-    case VMLOAD_KIND_TMP:
+    case VMLOAD_FIELD_KIND_TMP:
         return vmload_state_tmp(load, field, object, place, error);
-    case VMLOAD_KIND_LIST:
+    case VMLOAD_FIELD_KIND_LIST:
         return vmload_state_list(load, field, element, place, error);
-    case VMLOAD_KIND_TREE:
+    case VMLOAD_FIELD_KIND_TREE:
         return vmload_state_tree(load, field, element, place, error);
-    case VMLOAD_KIND_CUSTOM:
+    case VMLOAD_FIELD_KIND_CUSTOM:
         return load_custom(load, field, object, element, error);
     default:
         return vmload_state_compared(load, field->kind, element, error);
@@ -270,17 +270,17 @@ static bool load_bulk(VmloadStateLoad *load, const VmloadField *field,
 
     *done = true;
     switch (field->kind) {
-    case VMLOAD_KIND_VALIDATE:
+    case VMLOAD_FIELD_KIND_VALIDATE:
         return true;
-    case VMLOAD_KIND_BUFFER:
+    case VMLOAD_FIELD_KIND_BUFFER:
         return field_bytes(load, field, n, &bytes, error) &&
                (bytes == 0 ||
                 (vmload_reader_read(load->reader, memory, bytes, error) &&
                  vmload_state_wrote(load, memory, bytes, error)));
-    case VMLOAD_KIND_UNUSED:
+    case VMLOAD_FIELD_KIND_UNUSED:
         return field_bytes(load, field, n, &bytes, error) &&
                vmload_reader_skip(load->reader, bytes, error);
-    case VMLOAD_KIND_BITMAP:
+    case VMLOAD_FIELD_KIND_BITMAP:
         return vmload_state_bitmap(load, memory, n, error) &&
                vmload_state_wrote(load, memory, vmload_state_bitmap_bytes(n),
                                   error);
@@ -411,7 +411,7 @@ bool vmload_state_field(VmloadStateLoad *load, const VmloadField *field,
     uint64_t n = 0;
     bool ok;
 
-    if (field->kind > VMLOAD_KIND_CUSTOM) {
+    if (field->kind > VMLOAD_FIELD_KIND_CUSTOM) {
         vmload_state_note_place(load, &place);
         return vmload_reader_error(load->reader, error,
                                    VMLOAD_ERROR_UNSUPPORTED,

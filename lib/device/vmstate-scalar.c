@@ -9,26 +9,26 @@
 uint32_t vmload_state_scalar_width(uint32_t kind)
 {
     switch (kind) {
-    case VMLOAD_KIND_BOOL:
-    case VMLOAD_KIND_I8:
-    case VMLOAD_KIND_U8:
-    case VMLOAD_KIND_U8_EQUAL:
+    case VMLOAD_FIELD_KIND_BOOL:
+    case VMLOAD_FIELD_KIND_I8:
+    case VMLOAD_FIELD_KIND_U8:
+    case VMLOAD_FIELD_KIND_U8_EQUAL:
         return 1;
-    case VMLOAD_KIND_I16:
-    case VMLOAD_KIND_U16:
-    case VMLOAD_KIND_U16_EQUAL:
+    case VMLOAD_FIELD_KIND_I16:
+    case VMLOAD_FIELD_KIND_U16:
+    case VMLOAD_FIELD_KIND_U16_EQUAL:
         return 2;
-    case VMLOAD_KIND_I32:
-    case VMLOAD_KIND_U32:
-    case VMLOAD_KIND_I32_EQUAL:
-    case VMLOAD_KIND_U32_EQUAL:
-    case VMLOAD_KIND_I32_LE:
+    case VMLOAD_FIELD_KIND_I32:
+    case VMLOAD_FIELD_KIND_U32:
+    case VMLOAD_FIELD_KIND_I32_EQUAL:
+    case VMLOAD_FIELD_KIND_U32_EQUAL:
+    case VMLOAD_FIELD_KIND_I32_LE:
         return 4;
-    case VMLOAD_KIND_I64:
-    case VMLOAD_KIND_U64:
-    case VMLOAD_KIND_U64_EQUAL:
-    case VMLOAD_KIND_DOUBLE:
-    case VMLOAD_KIND_TIMER:
+    case VMLOAD_FIELD_KIND_I64:
+    case VMLOAD_FIELD_KIND_U64:
+    case VMLOAD_FIELD_KIND_U64_EQUAL:
+    case VMLOAD_FIELD_KIND_DOUBLE:
+    case VMLOAD_FIELD_KIND_TIMER:
         return 8;
     default:
         return 0;
@@ -38,17 +38,17 @@ uint32_t vmload_state_scalar_width(uint32_t kind)
 bool vmload_state_is_plain(uint32_t kind)
 {
     switch (kind) {
-    case VMLOAD_KIND_BOOL:
-    case VMLOAD_KIND_I8:
-    case VMLOAD_KIND_U8:
-    case VMLOAD_KIND_I16:
-    case VMLOAD_KIND_U16:
-    case VMLOAD_KIND_I32:
-    case VMLOAD_KIND_U32:
-    case VMLOAD_KIND_I64:
-    case VMLOAD_KIND_U64:
-    case VMLOAD_KIND_DOUBLE:
-    case VMLOAD_KIND_TIMER:
+    case VMLOAD_FIELD_KIND_BOOL:
+    case VMLOAD_FIELD_KIND_I8:
+    case VMLOAD_FIELD_KIND_U8:
+    case VMLOAD_FIELD_KIND_I16:
+    case VMLOAD_FIELD_KIND_U16:
+    case VMLOAD_FIELD_KIND_I32:
+    case VMLOAD_FIELD_KIND_U32:
+    case VMLOAD_FIELD_KIND_I64:
+    case VMLOAD_FIELD_KIND_U64:
+    case VMLOAD_FIELD_KIND_DOUBLE:
+    case VMLOAD_FIELD_KIND_TIMER:
         return true;
     default:
         return false;
@@ -88,11 +88,11 @@ static void scalar_adjust(uint8_t *memory, uint32_t kind)
 {
     int64_t expiry;
 
-    if (kind == VMLOAD_KIND_BOOL) {
+    if (kind == VMLOAD_FIELD_KIND_BOOL) {
         bool truth = *memory != 0;
 
         memcpy(memory, &truth, sizeof(truth));
-    } else if (kind == VMLOAD_KIND_TIMER) {
+    } else if (kind == VMLOAD_FIELD_KIND_TIMER) {
         memcpy(&expiry, memory, sizeof(expiry));
         if (expiry < 0 && expiry != VMLOAD_TIMER_NOT_ARMED) {
             expiry = 0;
@@ -137,16 +137,16 @@ static int64_t scalar_value(const void *memory, uint32_t kind)
     int64_t i64;
 
     switch (kind) {
-    case VMLOAD_KIND_U8_EQUAL:
+    case VMLOAD_FIELD_KIND_U8_EQUAL:
         memcpy(&u8, memory, sizeof(u8));
         return u8;
-    case VMLOAD_KIND_U16_EQUAL:
+    case VMLOAD_FIELD_KIND_U16_EQUAL:
         memcpy(&u16, memory, sizeof(u16));
         return u16;
-    case VMLOAD_KIND_U32_EQUAL:
+    case VMLOAD_FIELD_KIND_U32_EQUAL:
         memcpy(&u32, memory, sizeof(u32));
         return u32;
-    case VMLOAD_KIND_U64_EQUAL:
+    case VMLOAD_FIELD_KIND_U64_EQUAL:
         memcpy(&i64, memory, sizeof(i64));
         return i64;
     default:
@@ -167,7 +167,7 @@ bool vmload_state_compared(VmloadStateLoad *load, uint32_t kind,
     }
     mine = scalar_value(memory, kind);
     found = scalar_value(bytes, kind);
-    if (kind == VMLOAD_KIND_I32_LE) {
+    if (kind == VMLOAD_FIELD_KIND_I32_LE) {
         if (found < 0 || found > mine) {
             return vmload_reader_error(
                 load->reader, error, VMLOAD_ERROR_MISMATCH,

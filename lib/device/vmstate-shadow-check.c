@@ -28,28 +28,28 @@ static bool element_needs(const VmloadStateDesc *desc,
 
     *bytes = field->size;
     switch (field->kind) {
-    case VMLOAD_KIND_CUSTOM:
+    case VMLOAD_FIELD_KIND_CUSTOM:
         return bad_field(error, desc, field,
                          "expected no CUSTOM, whose get is not known to "
                          "leave the object alone,");
-    case VMLOAD_KIND_STRUCT:
-    case VMLOAD_KIND_VSTRUCT:
+    case VMLOAD_FIELD_KIND_STRUCT:
+    case VMLOAD_FIELD_KIND_VSTRUCT:
         if (!object_needs(field->desc, &below, error)) {
             return false;
         }
         *bytes = MAX(*bytes, below);
         return true;
-    case VMLOAD_KIND_LIST:
-    case VMLOAD_KIND_TREE:
-    case VMLOAD_KIND_TMP:
+    case VMLOAD_FIELD_KIND_LIST:
+    case VMLOAD_FIELD_KIND_TREE:
+    case VMLOAD_FIELD_KIND_TMP:
         /* Elements are memory of their own; a head is here. */
-        *bytes = field->kind == VMLOAD_KIND_TMP ? 0 : 1;
+        *bytes = field->kind == VMLOAD_FIELD_KIND_TMP ? 0 : 1;
         return object_needs(field->desc, &below, error) &&
                (below <= field->size ||
                 bad_field(error, desc, field,
                           "expected a size that holds its description"));
-    case VMLOAD_KIND_UNUSED:
-    case VMLOAD_KIND_VALIDATE:
+    case VMLOAD_FIELD_KIND_UNUSED:
+    case VMLOAD_FIELD_KIND_VALIDATE:
         *bytes = 0;
         return true;
     default:
@@ -62,7 +62,7 @@ static bool key_fits(const VmloadStateDesc *desc, const VmloadField *field,
 {
     uint64_t below;
 
-    if (field->kind != VMLOAD_KIND_TREE || field->key_desc == NULL) {
+    if (field->kind != VMLOAD_FIELD_KIND_TREE || field->key_desc == NULL) {
         return true;
     }
     return object_needs(field->key_desc, &below, error) &&
@@ -97,7 +97,7 @@ static bool field_needs(const VmloadStateDesc *desc, const VmloadField *field,
     }
     if (field->flags & VMLOAD_FIELD_POINTER) {
         n = 1;
-    } else if (field->kind == VMLOAD_KIND_BITMAP) {
+    } else if (field->kind == VMLOAD_FIELD_KIND_BITMAP) {
         n = vmload_state_bitmap_bytes(n) / sizeof(unsigned long);
     }
     if (element == 0 || n == 0) {

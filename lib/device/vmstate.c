@@ -29,7 +29,7 @@ bool vmload_state_fetch_field(const VmloadStateDesc *desc, uint64_t index,
     memset(out, 0, sizeof(*out));
     memcpy(out, (const uint8_t *)desc->fields + index * desc->field_size,
            MIN(desc->field_size, sizeof(*out)));
-    return out->kind != VMLOAD_KIND_END;
+    return out->kind != VMLOAD_FIELD_KIND_END;
 }
 
 bool vmload_state_multiply(uint64_t count, uint64_t size, uint64_t *bytes)

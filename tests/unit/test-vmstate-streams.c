@@ -144,7 +144,7 @@ static const VmloadStateDesc fdc_state_desc = {
 static const VmloadField fdc_fields[] = {
     {
         .name = "state",
-        .kind = VMLOAD_KIND_STRUCT,
+        .kind = VMLOAD_FIELD_KIND_STRUCT,
         .size = sizeof(Fdc),
         .count = 1,
         .desc = &fdc_state_desc,
