@@ -92,10 +92,11 @@ static bool decode_take(Decode *decode, uint64_t length, const Path *path,
                         const uint8_t **data, GError **error)
 {
     if (length > decode->length - decode->pos) {
-        return decode_fail(decode, path, error, VMLOAD_ERROR_MALFORMED,
-                           "expected %" G_GUINT64_FORMAT
-                           " bytes, found %" G_GUINT64_FORMAT,
-                           length, decode->length - decode->pos);
+        decode_fail(decode, path, error, VMLOAD_ERROR_MALFORMED,
+                    "expected %" G_GUINT64_FORMAT
+                    " bytes, found %" G_GUINT64_FORMAT,
+                    length, decode->length - decode->pos);
+        return false;
     }
     *data = decode->data + decode->pos;
     decode->pos += length;

@@ -82,6 +82,7 @@ static uint32_t packer_pack(Packer *packer, uint8_t *data, size_t length,
         return (uint32_t)output.pos;
     }
 #endif
+    (void)packer;
     fail_msg("%p %u %p: no such method", (void *)data, (unsigned)length,
              (void *)out);
     return 0;
