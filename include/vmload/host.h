@@ -225,12 +225,17 @@ typedef struct {
  *     milliseconds, the limit of vmload_loader_set_timeouts() or a multiple
  *     of it. True: wait as long again; false: the load fails with
  *     VMLOAD_ERROR_TIMEOUT. No lock. Optional: false.
+ * @lock_is_wanted: does another thread wait for the big lock? Called between
+ *     two holds, so that the library lets that thread go first: most mutexes
+ *     are no queues, and a phase of many devices could keep it out until
+ *     its end. A counter around the host's lock function will do. No lock,
+ *     must not block. Optional: for hosts whose lock is a queue.
  *
  * A host. @opaque is what vmload_loader_new() got. All callbacks but @lock,
- * @unlock, @lock_is_held, @thread_enter and @thread_leave run on the thread
- * that loads the main channel, one at a time. None is called with a lock of
- * the library held. With the big lock held a callback may drop and retake
- * it; it must be held again on return.
+ * @unlock, @lock_is_held, @lock_is_wanted, @thread_enter and @thread_leave
+ * run on the thread that loads the main channel, one at a time. None is
+ * called with a lock of the library held. With the big lock held a callback
+ * may drop and retake it; it must be held again on return.
  *
  * Since: 0.1
  */
@@ -263,6 +268,7 @@ typedef struct {
     void (*finish)(void *opaque, VmloadLoader *loader,
                    const VmloadOutcome *outcome);
     bool (*stalled)(void *opaque, const char *channel, uint64_t silent_ms);
+    bool (*lock_is_wanted)(void *opaque);
 } VmloadHostOps;
 
 /** Initialiser for VmloadHostOps; members follow by name. Since: 0.1 */

@@ -12,7 +12,7 @@
 #define VMDESC_SETTLE_US G_USEC_PER_SEC
 
 /* A source that takes no last word within this time gets none. */
-#define LAST_WORD_US (5 * 1000)
+#define LAST_WORD_US 1000
 
 static void wait_begin(void *opaque)
 {

@@ -10,6 +10,7 @@ const char *host_rule_name(HostRule rule)
 {
     static const char *const names[] = {
         [HOST_LIBRARY] = "libvmload",
+        [HOST_FAIR] = "lock_is_wanted",
         [HOST_SERIES] = "series",
         [HOST_STREAMED] = "streamed",
         [HOST_CONTROL] = "control",
@@ -37,6 +38,13 @@ static bool host_lock_is_held(void *opaque)
     Host *host = opaque;
 
     return big_lock_is_mine(host->lock);
+}
+
+static bool host_lock_is_wanted(void *opaque)
+{
+    Host *host = opaque;
+
+    return big_lock_is_wanted(host->lock);
 }
 
 static bool host_pre_load(void *opaque, GError **error)
@@ -224,6 +232,8 @@ VmloadLoader *host_new_loader(Host *host, GError **error)
         ops.lock = host_lock;
         ops.unlock = host_unlock;
         ops.lock_is_held = host_lock_is_held;
+        ops.lock_is_wanted =
+            host->rule == HOST_FAIR ? host_lock_is_wanted : NULL;
     }
     host->next = 0;
     host->finish_seen = 0;

@@ -12,6 +12,8 @@
 typedef enum {
     /* The library's default: staged, then the lock around the callback. */
     HOST_LIBRARY,
+    /* The same in a host that tells when its lock is wanted. */
+    HOST_FAIR,
     /*
      * A model of the series that moved QEMU's loading into a thread: the
      * lock is held around every section of a device while it is read.

@@ -11,6 +11,7 @@ struct BigLock {
     pthread_t owner; /* atomic; valid while owned */
     int owned;        /* atomic */
     uint64_t holds;   /* atomic */
+    int waiters;      /* atomic: the main loop */
     uint64_t since;   /* guarded by mutex */
     uint64_t longest; /* guarded by mutex */
 };
@@ -63,6 +64,11 @@ uint64_t big_lock_get_longest(BigLock *lock)
     return longest;
 }
 
+bool big_lock_is_wanted(BigLock *lock)
+{
+    return __atomic_load_n(&lock->waiters, __ATOMIC_RELAXED) != 0;
+}
+
 bool big_lock_is_mine(BigLock *lock)
 {
     return __atomic_load_n(&lock->owned, __ATOMIC_RELAXED) != 0 &&
@@ -79,7 +85,9 @@ static uint64_t turn(Probe *probe, uint64_t tick, uint64_t free)
     uint64_t got;
 
     before = __atomic_load_n(&probe->lock->holds, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&probe->lock->waiters, 1, __ATOMIC_RELAXED);
     pthread_mutex_lock(&probe->lock->mutex);
+    __atomic_fetch_sub(&probe->lock->waiters, 1, __ATOMIC_RELAXED);
     got = now_ns();
     turn.overtaken =
         __atomic_load_n(&probe->lock->holds, __ATOMIC_RELAXED) - before;

@@ -19,6 +19,8 @@ void big_lock_free(BigLock *lock);
 void big_lock_take(BigLock *lock);
 void big_lock_give(BigLock *lock);
 bool big_lock_is_mine(BigLock *lock);
+/* Does the main loop wait for it? */
+bool big_lock_is_wanted(BigLock *lock);
 /* The longest hold of all, the main loop's left out. */
 uint64_t big_lock_get_longest(BigLock *lock);
 

@@ -13,7 +13,8 @@ CASES = {
     "e": "silent peer",
     "f": "one byte of the magic",
 }
-COLOURS = {"control": "#999999", "libvmload": "#1b7837", "series": "#d95f02"}
+COLOURS = {"control": "#999999", "libvmload": "#1b7837", "series": "#d95f02",
+           "lock_is_wanted": "#66c2a5"}
 QEMU_COLOURS = ("#7570b3", "#a6761d", "#e7298a", "#66a61e")
 
 
