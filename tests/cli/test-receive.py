@@ -256,6 +256,27 @@ class Live(Case):
                 self.assertLess(time.monotonic() - started, 5)
                 self.assertEqual(list(self.folder.glob('ram/*')), [])
 
+    def test_signal_is_told(self):
+        """A source with a return path hears that it keeps its guest."""
+        child = self.start('--quiet', 'unix:%s/socket' % self.folder)
+        while not (self.folder / 'socket').exists():
+            self.assertIsNone(child.poll())
+            time.sleep(0.01)
+        peer = socket.socket(socket.AF_UNIX)
+        self.addCleanup(peer.close)
+        peer.settimeout(TIMEOUT)
+        peer.connect(str(self.folder / 'socket'))
+        stream = data('none-return-path')
+        peer.sendall(stream[:stream.index(b'timer') - 6])
+        # PONG: it is in the middle of the stream now.
+        self.assertEqual(peer.recv(8).hex(), '0002000400000001')
+        child.send_signal(signal.SIGTERM)
+        self.assertEqual(peer.recv(8), SHUT_FAILED)
+        self.assertEqual(peer.recv(8), b'')
+        code, out, err = self.end(child)
+        self.assertEqual((code, out), (130, ''), err)
+        self.assertEqual(len(err.splitlines()), 1, err)
+
     def test_stall(self):
         child = self.start('--quiet', '--stall-timeout', '0.2',
                            'exec:head -c 20000 %s; exec sleep 60' % path('pc'))

@@ -164,7 +164,7 @@ class Proxy(threading.Thread):
 def held_places(held):
     """Offsets in the end of a stream: device sections and vmdescription.
 
-    None if the end is not there yet.
+    None if the end has not come.
     """
     if not held.endswith(b"}"):
         return None
@@ -497,7 +497,7 @@ def test_second_connection_silent(folder):
     second_connection(folder, b"")
 
 
-# Features that are not there yet --------------------------------------------
+# Features that are refused by name -----------------------------------------
 
 def refuses(folder, capabilities, words, parameters=None, options=()):
     """Refused by name; the source's guest goes on."""
