@@ -122,9 +122,11 @@ static Twin *twin_find(const VmloadStateShadow *shadow, const void *memory)
 /* The engine's own errors go through the reader, which adds the offset. */
 static bool report(VmloadStateLoad *load, GError *local, GError **error)
 {
-    vmload_reader_error(load->reader, error, (VmloadError)local->code, "%s",
-                        local->message);
-    g_error_free(local);
+    if (local != NULL) {
+        vmload_reader_error(load->reader, error, (VmloadError)local->code,
+                            "%s", local->message);
+        g_error_free(local);
+    }
     return false;
 }
 
@@ -191,7 +193,7 @@ static Step *add_step(VmloadStateLoad *load, StepKind kind,
     GError *local = NULL;
     Step *step;
 
-    if (shadow->n_steps == shadow->room) {
+    if (shadow->steps == NULL || shadow->n_steps == shadow->room) {
         uint64_t room = MAX(16, 2 * shadow->room);
 
         if (!charge(shadow, (room - shadow->room) * sizeof(*step), &local)) {

@@ -227,7 +227,7 @@ static bool span_zero_run(VmloadSpan *span, uint64_t from, uint64_t to,
     uint64_t page;
 
     for (page = from; page < to; page++) {
-        bool stored;
+        bool stored = false;
 
         if (page % 64 == 0 && span->block->starts_zero &&
             before[page / 64] == 0 && to - page >= 64) {
