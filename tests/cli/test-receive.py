@@ -143,6 +143,10 @@ class Usage(Case):
                      ['--commit', 'never', 'tcp::0'],
                      ['--stall-timeout', '-1', 'tcp::0'],
                      ['--stall-timeout', 'nan', 'tcp::0'],
+                     ['--channels', '0', 'tcp::0'],
+                     ['--channels', '256', 'tcp::0'],
+                     ['--channels', '2x', 'tcp::0'],
+                     ['--channels', '', 'tcp::0'],
                      ['--quiet', '--progress', 'tcp::0'],
                      ['--limit', 'x', 'tcp::0']):
             code, out, err = run('receive', *args)
