@@ -4,6 +4,13 @@
 #include <errno.h>
 #include <glib/gstdio.h>
 #include <string.h>
+#include <sys/mman.h>
+
+/* Memory of one block. */
+typedef struct {
+    void *host;
+    size_t length;
+} CliMapping;
 
 typedef enum {
     CLI_RAM_FOLDER,
@@ -15,7 +22,15 @@ struct CliRam {
     CliRamKind kind;
     char *folder;
     GPtrArray *files; /* paths that were made */
+    GArray *mappings; /* of CliMapping */
 };
+
+static void mapping_clear(void *data)
+{
+    const CliMapping *mapping = data;
+
+    munmap(mapping->host, mapping->length);
+}
 
 static CliRam *ram_new(CliRamKind kind)
 {
@@ -23,6 +38,8 @@ static CliRam *ram_new(CliRamKind kind)
 
     ram->kind = kind;
     ram->files = g_ptr_array_new_with_free_func(g_free);
+    ram->mappings = g_array_new(FALSE, FALSE, sizeof(CliMapping));
+    g_array_set_clear_func(ram->mappings, mapping_clear);
     return ram;
 }
 
@@ -65,10 +82,30 @@ static VmloadRamSink *ram_file(CliRam *ram, const char *idstr, GError **error)
     return sink;
 }
 
+/* Fresh memory, in huge pages where there are: touching it costs less. */
+static VmloadRamSink *ram_memory(CliRam *ram, uint64_t length, GError **error)
+{
+    CliMapping mapping = {NULL, (size_t)MAX(length, 1)};
+
+    mapping.host = mmap(NULL, mapping.length, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (mapping.host == MAP_FAILED) {
+        g_set_error(error, VMLOAD_ERROR, VMLOAD_ERROR_LIMIT,
+                    "no memory for a block of %" G_GUINT64_FORMAT " bytes: %s",
+                    length, g_strerror(errno));
+        return NULL;
+    }
+    /* Advice only. */
+    (void)madvise(mapping.host, mapping.length, MADV_HUGEPAGE);
+    g_array_append_val(ram->mappings, mapping);
+    return vmload_ram_sink_new_memory(mapping.host);
+}
+
 static VmloadRamBlock *ram_announced(void *opaque, const char *idstr,
                                      uint64_t used_length, GError **error)
 {
     CliRam *ram = opaque;
+    VmloadRamBlock *block;
     VmloadRamSink *sink;
 
     switch (ram->kind) {
@@ -76,15 +113,20 @@ static VmloadRamBlock *ram_announced(void *opaque, const char *idstr,
         sink = ram_file(ram, idstr, error);
         break;
     case CLI_RAM_MEMORY:
-        sink = vmload_ram_sink_new_memfd("ram", error);
+        sink = ram_memory(ram, used_length, error);
         break;
     default:
         sink = vmload_ram_sink_new_null();
         break;
     }
-    return sink != NULL ? vmload_ram_block_new(idstr, used_length, used_length,
-                                               sink, error)
-                        : NULL;
+    if (sink == NULL) {
+        return NULL;
+    }
+    block = vmload_ram_block_new(idstr, used_length, used_length, sink, error);
+    if (block != NULL && ram->kind == CLI_RAM_MEMORY) {
+        vmload_ram_block_set_flags(block, VMLOAD_RAM_KNOWN_ZERO);
+    }
+    return block;
 }
 
 void cli_ram_attach(CliRam *ram, VmloadLoader *loader)
@@ -106,6 +148,7 @@ void cli_ram_free(CliRam *ram)
 {
     if (ram != NULL) {
         g_ptr_array_free(ram->files, TRUE);
+        g_array_free(ram->mappings, TRUE);
         g_free(ram->folder);
         g_free(ram);
     }
