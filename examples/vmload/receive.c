@@ -18,6 +18,7 @@ typedef struct {
     gboolean switchover_ack;
     int threads;
     gboolean direct_io;
+    gboolean retry;
     gboolean quiet;
     gboolean progress;
 } Options;
@@ -28,17 +29,21 @@ typedef struct {
     GMutex big_lock; /* stands in for a hypervisor's */
     CliDevices *devices;
     CliRam *ram;
+    VmloadListener *listener; /* --retry: what goes on to listen */
     GPid child;
 } Receive;
 
 /* What the signal handler cancels. Set before the handlers, cleared after. */
 static VmloadLoader *volatile signal_loader;
+/* A signal has come, perhaps between two loads. */
+static volatile sig_atomic_t signal_seen;
 
 static void on_signal(int number)
 {
     VmloadLoader *loader = signal_loader;
 
     (void)number;
+    signal_seen = 1;
     if (loader != NULL) {
         vmload_loader_cancel(loader);
     }
@@ -156,7 +161,8 @@ static VmloadLoader *receive_loader(Receive *receive, GError **error)
         stall_ms);
     vmload_loader_set_switchover_ack(loader, options->switchover_ack,
                                      VMLOAD_SWITCHOVER_ACK_LEGACY);
-    if (options->commit != NULL && strcmp(options->commit, "atomic") == 0) {
+    if (options->retry ||
+        (options->commit != NULL && strcmp(options->commit, "atomic") == 0)) {
         vmload_loader_set_commit(loader, VMLOAD_COMMIT_ATOMIC);
     }
     if (options->channels != NULL) {
@@ -169,15 +175,57 @@ static VmloadLoader *receive_loader(Receive *receive, GError **error)
     return loader;
 }
 
-/* Where the stream comes from. Addresses are told, for port 0 above all. */
+/* Addresses are told, for port 0 above all. */
+static void tell_addresses(const Receive *receive, VmloadListener *listener)
+{
+    char **addresses = vmload_listener_get_addresses(listener);
+    char **address;
+
+    for (address = addresses; *address != NULL; address++) {
+        if (!receive->options.quiet &&
+            !g_str_has_prefix(*address, "file:") &&
+            !g_str_has_prefix(*address, "fd:")) {
+            fprintf(stderr, "listening on %s\n", *address);
+        }
+    }
+    fflush(stderr);
+    g_strfreev(addresses);
+}
+
+/* The loader gets a duplicate of what listens over all attempts. */
+static bool receive_open_again(Receive *receive, VmloadLoader *loader,
+                               const char *uri, GError **error)
+{
+    bool first = receive->listener == NULL;
+    VmloadListener *listener;
+
+    if (first) {
+        receive->listener = vmload_listener_new(uri, error);
+    }
+    if (receive->listener == NULL) {
+        return false;
+    }
+    listener = vmload_listener_dup(receive->listener, error);
+    if (listener == NULL) {
+        return false;
+    }
+    if (first) {
+        tell_addresses(receive, listener);
+    }
+    vmload_loader_set_listener(loader, listener);
+    return true;
+}
+
+/* Where the stream comes from. */
 static bool receive_open(Receive *receive, VmloadLoader *loader,
                          const char *uri, GError **error)
 {
     VmloadListener *listener;
     VmloadChannel *channel;
-    char **addresses;
-    char **address;
 
+    if (receive->options.retry) {
+        return receive_open_again(receive, loader, uri, error);
+    }
     if (g_str_has_prefix(uri, "exec:")) {
         channel = cli_exec(uri + strlen("exec:"), &receive->child, error);
         if (channel != NULL) {
@@ -189,16 +237,7 @@ static bool receive_open(Receive *receive, VmloadLoader *loader,
     if (listener == NULL) {
         return false;
     }
-    addresses = vmload_listener_get_addresses(listener);
-    for (address = addresses; *address != NULL; address++) {
-        if (!receive->options.quiet &&
-            !g_str_has_prefix(*address, "file:") &&
-            !g_str_has_prefix(*address, "fd:")) {
-            fprintf(stderr, "listening on %s\n", *address);
-        }
-    }
-    fflush(stderr);
-    g_strfreev(addresses);
+    tell_addresses(receive, listener);
     vmload_loader_set_listener(loader, listener);
     return true;
 }
@@ -265,22 +304,29 @@ static int receive_report(Receive *receive, VmloadLoader *loader,
     return cli_flush() ? code : CLI_FAILED;
 }
 
-static int receive_main(Receive *receive, const char *uri)
+/*
+ * May the next source try? Not after a device was loaded (VMLOAD_COMMIT_ATOMIC:
+ * nothing before is), nor after a signal.
+ */
+static bool may_retry(const Receive *receive, const GError *error)
 {
-    const Options *options = &receive->options;
+    return receive->options.retry && error != NULL && !signal_seen &&
+           cli_devices_count(receive->devices) == 0;
+}
+
+/* One load. *@again: it failed, and another may follow. */
+static int receive_once(Receive *receive, const char *uri, bool *again)
+{
     GError *error = NULL;
-    VmloadLoader *loader;
+    VmloadLoader *loader = receive_loader(receive, &error);
     int code;
 
-    receive->ram = options->ram_dir != NULL
-                       ? cli_ram_new(options->ram_dir, &error)
-                       : cli_ram_new_memory();
-    if (receive->ram == NULL) {
-        return cli_fail(error);
-    }
-    loader = receive_loader(receive, &error);
+    *again = false;
     /* Before anybody is told that we listen. */
     handle_signals(loader);
+    if (signal_seen && loader != NULL) {
+        vmload_loader_cancel(loader);
+    }
     if (loader == NULL || !receive_open(receive, loader, uri, &error)) {
         /* An address that nobody can listen on is a matter of the user's. */
         bool usage = loader != NULL && !g_error_matches(error, VMLOAD_ERROR,
@@ -290,10 +336,37 @@ static int receive_main(Receive *receive, const char *uri)
         code = usage ? CLI_USAGE : code;
     } else {
         receive_run(receive, loader, &error);
+        *again = may_retry(receive, error);
         code = receive_report(receive, loader, error);
     }
-    handle_signals(NULL);
+    signal_loader = NULL;
+    if (!*again) {
+        handle_signals(NULL);
+    }
     vmload_loader_free(loader);
+    return code;
+}
+
+/* All loads; each begins with nothing of the one before. */
+static int receive_main(Receive *receive, const char *uri)
+{
+    const Options *options = &receive->options;
+    GError *error = NULL;
+    bool again;
+    int code;
+
+    receive->ram = options->ram_dir != NULL
+                       ? cli_ram_new(options->ram_dir, &error)
+                       : cli_ram_new_memory();
+    if (receive->ram == NULL) {
+        return cli_fail(error);
+    }
+    do {
+        cli_devices_free(receive->devices);
+        receive->devices = cli_devices_new(receive->limits.staged_bytes);
+        code = receive_once(receive, uri, &again);
+    } while (again);
+    vmload_listener_free(receive->listener);
     cli_exec_finish(receive->child);
     return code;
 }
@@ -304,6 +377,11 @@ static bool receive_check_options(const Options *options)
         strcmp(options->commit, "streaming") != 0) {
         cli_error("--commit: expected atomic or streaming, found '%s'",
                   options->commit);
+        return false;
+    }
+    if (options->retry && options->commit != NULL &&
+        strcmp(options->commit, "streaming") == 0) {
+        cli_error("--retry needs --commit atomic");
         return false;
     }
     /* Also false for what is not a number. */
@@ -348,6 +426,8 @@ int cli_receive(int argc, char **argv)
          "N|auto"},
         {"stall-timeout", 0, 0, G_OPTION_ARG_DOUBLE, &options->stall_timeout,
          "Fail after so long without a byte (default: never)", "SEC"},
+        {"retry", 0, 0, G_OPTION_ARG_NONE, &options->retry,
+         "After a failure wait for another; implies --commit atomic", NULL},
         {"switchover-ack", 0, 0, G_OPTION_ARG_NONE, &options->switchover_ack,
          "The source has the capability switchover-ack", NULL},
         {"threads", 0, 0, G_OPTION_ARG_INT, &options->threads,
@@ -375,7 +455,6 @@ int cli_receive(int argc, char **argv)
         code = CLI_USAGE;
     } else {
         g_mutex_init(&receive.big_lock);
-        receive.devices = cli_devices_new(receive.limits.staged_bytes);
         code = receive_main(&receive, uri);
         cli_devices_free(receive.devices);
         cli_ram_free(receive.ram);

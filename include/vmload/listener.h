@@ -112,6 +112,26 @@ VMLOAD_EXPORT VmloadListener *
 vmload_listener_new_channel(VmloadChannel *channel);
 
 /**
+ * vmload_listener_dup:
+ * @listener: the listener; has sockets, and no loader has it.
+ * @error: (nullable): where to put the error.
+ *
+ * Makes another listener of the same sockets. A host that wants to accept a
+ * second attempt after a failed load keeps @listener and gives each loader a
+ * duplicate: whoever connects meanwhile waits and is not refused. The file of
+ * a unix socket goes with @listener, not with its duplicates.
+ *
+ * Return: (transfer full) (nullable): a listener; NULL on error.
+ * Errors: VMLOAD_ERROR_UNSUPPORTED: @listener is of one channel (fd:, file:,
+ *     vmload_listener_new_channel()); VMLOAD_ERROR_IO: no descriptor could be
+ *     had.
+ * States: any. Threads: owner. Blocks: no.
+ * Since: 0.1
+ */
+VMLOAD_EXPORT VmloadListener *vmload_listener_dup(VmloadListener *listener,
+                                                  GError **error);
+
+/**
  * vmload_listener_get_addresses:
  * @listener: the listener.
  *

@@ -6,6 +6,7 @@
 #include "uri.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -185,6 +186,33 @@ VmloadListener *vmload_listener_new_channel(VmloadChannel *channel)
     listener = listener_alloc();
     listener->channel = channel;
     return listener;
+}
+
+VmloadListener *vmload_listener_dup(VmloadListener *listener, GError **error)
+{
+    VmloadListener *copy;
+    uint32_t i;
+
+    g_return_val_if_fail(listener != NULL, NULL);
+    if (listener->n_fds == 0) {
+        vmload_fail(error, VMLOAD_ERROR_UNSUPPORTED,
+                    "expected a listener with sockets, found one without");
+        return NULL;
+    }
+    copy = listener_alloc();
+    for (i = 0; i < listener->n_fds; i++) {
+        int fd = fcntl(listener->fds[i], F_DUPFD_CLOEXEC, 0);
+
+        if (fd < 0) {
+            vmload_fail_errno(error, errno, "descriptor %d",
+                              listener->fds[i]);
+            vmload_listener_free(copy);
+            return NULL;
+        }
+        copy->fds[copy->n_fds++] = fd;
+    }
+    listener_add_addresses(copy);
+    return copy;
 }
 
 char **vmload_listener_get_addresses(VmloadListener *listener)

@@ -239,6 +239,65 @@ class Live(Case):
         self.assertEqual(code, 1)
         self.assertEqual(len(err.splitlines()), 1)
 
+    def again(self, child, address):
+        peer = socket.create_connection(address)
+        peer.settimeout(TIMEOUT)
+        self.addCleanup(peer.close)
+        return peer
+
+    def check_ram(self, name):
+        for block, digest in INDEX[name]['ram_sha256'].items():
+            content = (self.folder / 'ram' / escape(block)).read_bytes()
+            self.assertEqual(hashlib.sha256(content).hexdigest(), digest)
+
+    def test_retry(self):
+        """Two sources fail, each in its way; the third one's state counts."""
+        child = self.start('--retry', '--ram-dir', self.folder / 'ram',
+                           '--devices', self.folder / 'devices', '--stats',
+                           self.folder / 'stats', 'tcp:127.0.0.1:0')
+        peer = self.connect(child)
+        address = peer.getpeername()
+        peer.sendall(data('q35')[:-2000])
+        # Waits its turn, and is not refused.
+        second = self.again(child, address)
+        peer.close()
+        second.sendall(b'not a migration stream')
+        third = self.again(child, address)
+        second.close()
+        third.sendall(data('pc'))
+        third.shutdown(socket.SHUT_WR)
+        code, out, err = self.end(child)
+        self.assertEqual(code, 0, err)
+        failures = [line for line in err.splitlines()
+                    if line.startswith('vmload: ')]
+        self.assertEqual(len(failures), 2, err)
+        self.assertIn("channel 'main'", failures[0])
+        self.assertEqual(out.count('completed'), 1)
+        stats = json.loads((self.folder / 'stats').read_text())
+        self.assertEqual(stats['status'], 'completed')
+        self.assertEqual(json.loads((self.folder / 'devices').read_text()),
+                         json.loads(self.ok('dump', path('pc'))))
+        self.check_ram('pc')
+
+    def test_retry_cancelled(self):
+        """Between two loads, too."""
+        child = self.start('--retry', 'unix:%s/socket' % self.folder)
+        peer = self.connect(child)
+        peer.sendall(data('pc')[:1000])
+        peer.close()
+        self.assertIn(b"channel 'main'", child.stderr.readline())
+        child.send_signal(signal.SIGTERM)
+        self.assertEqual(self.end(child)[0], 130)
+        self.assertFalse((self.folder / 'socket').exists())
+
+    def test_retry_needs_a_listener(self):
+        for uri in ('exec:true', 'file:' + path('pc')):
+            code, _, err = run('receive', '--retry', uri)
+            self.assertEqual(code, 2, err)
+        code, _, err = run('receive', '--retry', '--commit', 'streaming',
+                           'tcp:127.0.0.1:0')
+        self.assertEqual(code, 2)
+
     def test_signals(self):
         for number in (signal.SIGINT, signal.SIGTERM):
             for connected in (False, True):

@@ -232,6 +232,38 @@ def test_source_killed_in_devices_streaming(folder):
                       ["--commit", "streaming"])
 
 
+def test_second_source_after_one_killed_in_devices(folder):
+    """The first dies inside its devices; the same process takes the second."""
+    entry = os.path.join(folder, "entry")
+    second = os.path.join(folder, "second")
+    uri = "unix:%s/socket" % folder
+    os.mkdir(second)
+    with source(folder, True, bandwidth=0) as qemu:
+        receiver = Receiver(folder, uri, "--retry", "--commit", "atomic")
+        proxy = Proxy(entry, uri[5:], 300000)
+        proxy.start()
+        qemu.migrate("unix:" + entry)
+        sections, _ = wait_until("all bytes are there",
+                                 lambda: held_places(proxy.held))
+        qemu.kill()
+        proxy.finish(sections[len(sections) // 2] + 3)
+        check(proxy.back.hex() == PONG + SHUT_FAILED,
+              "the return path was %s", proxy.back.hex())
+    wait_until("the failure is told",
+               lambda: "channel 'main'" in receiver.stderr(), PROMPT)
+    check(receiver.child.poll() is None, "vmload has ended")
+    check(os.listdir(receiver.ram_dir) == [], "RAM is left behind")
+    with source(second, True, bandwidth=0) as qemu:
+        qemu.migrate(uri)
+        qemu.wait_migration()
+        result = receiver.finish()
+        lines = result.stderr.splitlines()
+        check(len(lines) == 1, "stderr is %r", result.stderr)
+        result.stderr = ""
+        check_loaded(result, qemu, pattern=True)
+        check_decoded(result)
+
+
 # The receiver goes away -----------------------------------------------------
 
 def cancelled(folder, return_path, signum=signal.SIGINT, uri=None):

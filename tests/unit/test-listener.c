@@ -381,6 +381,48 @@ static void test_take_fd(void **state)
     close(pair[1]);
 }
 
+/* One load after the other on the same socket; the file goes with the first. */
+static void test_dup(void **state)
+{
+    char *path = in_directory("dup");
+    char *uri = g_strconcat("unix:", path, NULL);
+    GError *error = NULL;
+    VmloadListener *listener = vmload_listener_new(uri, &error);
+    VmloadListener *copy;
+    VmloadChannel *channel;
+    char **addresses;
+    int peer;
+    int i;
+
+    (void)state;
+    assert_non_null(listener);
+    for (i = 0; i < 2; i++) {
+        copy = vmload_listener_dup(listener, &error);
+        assert_non_null(copy);
+        addresses = vmload_listener_get_addresses(copy);
+        assert_string_equal(addresses[0], uri);
+        g_strfreev(addresses);
+        peer = connect_unix(path);
+        send_all(peer, QEVM, 8);
+        channel = accept_ok(copy);
+        assert_header(channel);
+        vmload_channel_unref(channel);
+        vmload_listener_free(copy);
+        close(peer);
+        assert_true(g_file_test(path, G_FILE_TEST_EXISTS));
+    }
+    vmload_listener_free(listener);
+    assert_false(g_file_test(path, G_FILE_TEST_EXISTS));
+    g_free(uri);
+    g_free(path);
+
+    listener = vmload_listener_new_channel(
+        vmload_channel_new_memory((const uint8_t *)QEVM, 8, NULL, NULL));
+    assert_null(vmload_listener_dup(listener, &error));
+    assert_unit_error(&error, VMLOAD_ERROR_UNSUPPORTED, "with sockets");
+    vmload_listener_free(listener);
+}
+
 static void test_ready_channels(void **state)
 {
     VmloadChannel *channel =
@@ -619,6 +661,7 @@ int main(void)
         cmocka_unit_test(test_bad_addresses),
         cmocka_unit_test(test_vsock),
         cmocka_unit_test(test_take_fd),
+        cmocka_unit_test(test_dup),
         cmocka_unit_test(test_ready_channels),
         cmocka_unit_test(test_port_scan),
         cmocka_unit_test(test_refusals),
