@@ -371,12 +371,10 @@ static void test_refused(void **state)
             vmload_loader_set_expected_configuration(load.loader, &expected);
         }
         load_start(&load);
-        connect_channel(&load, 0, vm_uuid);
-        load.fds[3] = load_connect(&load);
-        pw_handshake(out, cases[i].uuid, cases[i].id);
-        send_bytes(load.fds[3], out);
+        /* Before one that fails says anything: then nobody listens any more. */
         load.main_fd = load_connect(&load);
-        out = sw_new();
+        load.fds[0] = load_connect(&load);
+        load.fds[3] = load_connect(&load);
         sw_header(out);
         sw_configuration(out, "pc");
         if (cases[i].stream != NULL) {
@@ -384,6 +382,12 @@ static void test_refused(void **state)
         }
         sw_eof(out);
         send_bytes(load.main_fd, out);
+        out = sw_new();
+        pw_handshake(out, vm_uuid, 0);
+        send_bytes(load.fds[0], out);
+        out = sw_new();
+        pw_handshake(out, cases[i].uuid, cases[i].id);
+        send_bytes(load.fds[3], out);
         load_fails(&load, cases[i].code, cases[i].part);
         load_clear(&load);
     }
