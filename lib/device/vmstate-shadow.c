@@ -38,7 +38,7 @@ typedef struct {
     uint32_t version; /* hooks */
     uint64_t offset;  /* of the stream, for messages */
     uint8_t *live;    /* what is written, compared, or called with */
-    const void *from; /* COPY, EXPECT: in the shadow */
+    uint64_t from;    /* COPY, EXPECT: offset of the bytes in the log */
     uint64_t size;    /* COPY, EXPECT: bytes; INSERT_PAIR: the direct key */
     Twin *twin;       /* REPLACE, INSERT, DROP: nullable for REPLACE */
     Twin *key;        /* INSERT_PAIR: nullable */
@@ -59,6 +59,13 @@ struct VmloadStateShadow {
     uint64_t budget; /* bytes that steps and twins may still take */
     Twin *twins;
     GHashTable *by_memory; /* memory -> Twin */
+    /*
+     * Bytes as they were when they were loaded: a stream may load a member
+     * again, and hooks in between must not see a count that comes later.
+     */
+    uint8_t *log;
+    uint64_t log_length;
+    uint64_t log_room;
     Step *steps;
     uint64_t n_steps;
     uint64_t room; /* in steps */
@@ -224,6 +231,34 @@ static Step *add_step(VmloadStateLoad *load, StepKind kind,
     return step;
 }
 
+/* Keeps @bytes; they begin where the log ended. */
+static bool log_append(VmloadStateLoad *load, const void *bytes,
+                       uint64_t length, GError **error)
+{
+    VmloadStateShadow *shadow = load->shadow;
+    GError *local = NULL;
+    uint8_t *log;
+
+    if (length > shadow->log_room - shadow->log_length) {
+        uint64_t room = MAX(2 * shadow->log_room,
+                            shadow->log_length + MAX(length, 256));
+
+        if (!charge(shadow, room - shadow->log_room, &local)) {
+            return report(load, local, error);
+        }
+        log = g_try_realloc(shadow->log, (gsize)room);
+        if (log == NULL) {
+            no_memory(&local, room);
+            return report(load, local, error);
+        }
+        shadow->log = log;
+        shadow->log_room = room;
+    }
+    memcpy(shadow->log + shadow->log_length, bytes, length);
+    shadow->log_length += length;
+    return true;
+}
+
 bool vmload_state_adopt(VmloadStateLoad *load, void *memory, uint64_t bytes,
                         GError **error)
 {
@@ -317,17 +352,17 @@ bool vmload_state_wrote(VmloadStateLoad *load, const void *memory,
     last = shadow->n_steps > 0 ? &shadow->steps[shadow->n_steps - 1] : NULL;
     if (last != NULL && last->kind == STEP_COPY &&
         last->live + last->size == live &&
-        (const uint8_t *)last->from + last->size == memory) {
+        last->from + last->size == shadow->log_length) {
         last->size += bytes;
-        return true;
+        return log_append(load, memory, bytes, error);
     }
     last = add_step(load, STEP_COPY, memory, error);
     if (last == NULL) {
         return false;
     }
-    last->from = memory;
+    last->from = shadow->log_length;
     last->size = bytes;
-    return true;
+    return log_append(load, memory, bytes, error);
 }
 
 bool vmload_state_expect(VmloadStateLoad *load, const void *memory,
@@ -342,9 +377,9 @@ bool vmload_state_expect(VmloadStateLoad *load, const void *memory,
     if (step == NULL) {
         return false;
     }
-    step->from = memory;
+    step->from = load->shadow->log_length;
     step->size = bytes;
-    return true;
+    return log_append(load, memory, bytes, error);
 }
 
 bool vmload_state_shadow_replace(VmloadStateLoad *load,
@@ -545,14 +580,15 @@ static bool commit_insert_pair(const Step *step, GError **error)
     return true;
 }
 
-static bool commit_step(const Step *step, GError **error)
+static bool commit_step(const VmloadStateShadow *shadow, const Step *step,
+                        GError **error)
 {
     switch (step->kind) {
     case STEP_COPY:
-        memcpy(step->live, step->from, step->size);
+        memcpy(step->live, shadow->log + step->from, step->size);
         return true;
     case STEP_EXPECT:
-        return memcmp(step->live, step->from, step->size) == 0 ||
+        return memcmp(step->live, shadow->log + step->from, step->size) == 0 ||
                vmload_fail(error, VMLOAD_ERROR_DEVICE,
                            "offset 0x%" G_GINT64_MODIFIER "x: expected "
                            "pointers and counts that stay, found one "
@@ -598,7 +634,7 @@ bool vmload_state_commit(VmloadStateShadow *shadow, GError **error)
     uint64_t i;
 
     for (i = 0; i < shadow->n_steps; i++) {
-        if (!commit_step(&shadow->steps[i], error)) {
+        if (!commit_step(shadow, &shadow->steps[i], error)) {
             abandon(shadow, i);
             return false;
         }
@@ -638,7 +674,8 @@ VmloadStateShadow *vmload_state_shadow_new(void *object, uint64_t object_size,
 {
     VmloadStateShadow *shadow = g_new0(VmloadStateShadow, 1);
     /* What the object itself needs is the host's choice. */
-    uint64_t own = MIN(object_size, UINT32_MAX) * sizeof(Step) + OWN_BUDGET;
+    uint64_t own =
+        MIN(object_size, UINT32_MAX) * (sizeof(Step) + 4) + OWN_BUDGET;
 
     shadow->fence = *fence;
     shadow->budget = budget < UINT64_MAX - own ? budget + own : UINT64_MAX;
@@ -671,6 +708,7 @@ void vmload_state_shadow_free(VmloadStateShadow *shadow)
     }
     g_hash_table_unref(shadow->by_memory);
     g_free(shadow->steps);
+    g_free(shadow->log);
     g_free(shadow->regions);
     g_free(shadow);
 }
