@@ -51,7 +51,7 @@ typedef enum {
  * Enables multifd; by default it is not, and a multifd channel fails the
  * load. Needs a listener on sockets (tcp:, unix:, vsock:,
  * vmload_listener_take_fd()); with VMLOAD_MULTIFD_AUTO any other channel is a
- * load without multifd.
+ * load without multifd, and so is a mapped-ram file always.
  *
  * With VMLOAD_MULTIFD_AUTO the load begins with the main channel. The others
  * are taken in at each barrier: a source does not come to one before all its
@@ -75,8 +75,9 @@ typedef enum {
  * VMLOAD_ERROR_MALFORMED: a channel's number that came before or is too big,
  * or a packet that cannot be; VMLOAD_ERROR_MISMATCH: a channel of another VM;
  * VMLOAD_ERROR_TRUNCATED: a channel that ended before RAM did;
- * VMLOAD_ERROR_UNSUPPORTED: @channels is not 0 and there is no listener on
- * sockets. Messages name channel, packet and field.
+ * VMLOAD_ERROR_UNSUPPORTED: @channels is not 0, there is no listener on
+ * sockets, and it is not a mapped-ram file. Messages name channel, packet and
+ * field.
  * States: configuring. Threads: owner. Blocks: no.
  * Since: 0.1
  */

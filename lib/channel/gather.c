@@ -283,22 +283,6 @@ static bool gathering_wait(VmloadGathering *gathering, const VmloadWait *wait,
            gathering_timed_out(gathering, error);
 }
 
-/* A channel that is there already is the main channel, and the only one. */
-static VmloadChannel *gathering_get_single(VmloadGathering *gathering,
-                                           VmloadChannel *channel,
-                                           GError **error)
-{
-    if (gathering->all && gathering->identify.max_multifd > 0) {
-        vmload_fail(error, VMLOAD_ERROR_UNSUPPORTED,
-                    "expected a listening socket for the main channel and %u "
-                    "multifd channels, found a single channel",
-                    gathering->identify.max_multifd);
-        vmload_channel_unref(channel);
-        return NULL;
-    }
-    return channel;
-}
-
 VmloadChannel *vmload_gathering_get_main(VmloadGathering *gathering,
                                          const VmloadWait *wait,
                                          GError **error)
@@ -309,8 +293,9 @@ VmloadChannel *vmload_gathering_get_main(VmloadGathering *gathering,
     uint32_t n_listening;
     bool ok = true;
 
+    /* One that is there already is the main channel, and the only one. */
     if (channel != NULL) {
-        return gathering_get_single(gathering, channel, error);
+        return channel;
     }
     vmload_listener_get_fds(gathering->listener, &n_listening);
     if (n_listening == 0) {

@@ -34,8 +34,8 @@ void vmload_gathering_free(VmloadGathering *gathering);
 
 /*
  * Waits until the main channel is there, and with `all` every multifd
- * channel, and gives the main channel back. NULL with @error: CANCELLED,
- * TIMEOUT, UNSUPPORTED: multifd over one channel that is not a socket's, and
+ * channel, and gives the main channel back. A channel that is there already
+ * comes alone, whatever is wanted. NULL with @error: CANCELLED, TIMEOUT, and
  * what listener.h says of connections.
  */
 VmloadChannel *vmload_gathering_get_main(VmloadGathering *gathering,

@@ -31,11 +31,7 @@ bool vmload_loader_connect(VmloadLoader *loader, GError **error)
     };
 
     if (loader->channel != NULL) {
-        return loader->multifd_channels == 0 ||
-               vmload_fail(error, VMLOAD_ERROR_UNSUPPORTED,
-                           "expected a listener for the main channel and %u "
-                           "multifd channels, found a single channel",
-                           loader->multifd_channels);
+        return true;
     }
     if (loader->multifd_enabled) {
         wanted.multifd = all ? loader->multifd_channels : VMLOAD_MULTIFD_MAX;
@@ -106,6 +102,14 @@ static void multifd_failed(void *opaque)
     vmload_channel_shutdown(loader->channel, VMLOAD_DIRECTION_READ, NULL);
 }
 
+/* All that are wanted are there, unless the main channel came alone. */
+static bool multifd_is_alone(const VmloadLoader *loader)
+{
+    return loader->multifd_channels > 0 &&
+           (loader->gathering == NULL ||
+            vmload_gathering_get_uuid(loader->gathering) == NULL);
+}
+
 bool vmload_loader_start_multifd(VmloadLoader *loader, GError **error)
 {
     const VmloadMultifdEnv env = {
@@ -121,8 +125,17 @@ bool vmload_loader_start_multifd(VmloadLoader *loader, GError **error)
         .counters = &loader->multifd_counters,
     };
 
-    if (!loader->multifd_enabled) {
+    /* A mapped-ram file has no channels, though its source had multifd. */
+    if (!loader->multifd_enabled ||
+        vmload_configuration_has_capability(&loader->configuration.view,
+                                            "mapped-ram")) {
         return true;
+    }
+    if (multifd_is_alone(loader)) {
+        return vmload_fail(error, VMLOAD_ERROR_UNSUPPORTED,
+                           "expected a listener for the main channel and %u "
+                           "multifd channels, found a single channel",
+                           loader->multifd_channels);
     }
     loader->multifd = vmload_multifd_new(&env, error);
     if (loader->multifd == NULL) {

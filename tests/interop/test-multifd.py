@@ -153,6 +153,25 @@ def test_plain_source(folder):
         check(result.stat("multifd.channels") == 0, "channels from nowhere")
 
 
+def test_mapped_ram(folder):
+    """A file has no channels, though its source had multifd."""
+    guest = Guest(folder, end=0x400000)
+    path = "%s/file" % folder
+    with Qemu(folder, memory=16, boot="rom", guest=guest) as qemu:
+        qemu.wait_sweeps(2)
+        try:
+            qemu.capabilities(mapped_ram=True)
+        except harness.HarnessError as error:
+            raise Skip("no mapped-ram: %s" % error) from error
+        prepare(qemu, 2, {})
+        qemu.migrate("file:" + path)
+        qemu.wait_migration()
+        for option in ("2", "auto"):
+            result = Receiver(folder, "file:" + path, "--channels",
+                              option).finish()
+            check_loaded(result, qemu, pattern=True)
+
+
 def refuse(folder, channels, options, words):
     uri = "unix:%s/socket" % folder
     with Qemu(folder, memory=8, paused=True) as qemu:

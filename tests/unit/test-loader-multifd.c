@@ -444,14 +444,18 @@ static void test_source_dies(void **state)
 static void test_no_listener(void **state)
 {
     const VmloadHostOps ops = {VMLOAD_HOST_OPS_INIT};
+    GByteArray *out = sw_new();
     GError *error = NULL;
     int way;
 
     (void)state;
+    sw_header(out);
+    sw_configuration(out, "pc");
+    sw_eof(out);
     for (way = 0; way < 2; way++) {
         VmloadLoader *loader = vmload_loader_new(&ops, NULL, NULL, NULL);
-        VmloadChannel *channel = vmload_channel_new_memory(
-            (const uint8_t *)"QEVM", 4, NULL, NULL);
+        VmloadChannel *channel =
+            vmload_channel_new_memory(out->data, out->len, NULL, NULL);
 
         if (way == 0) {
             vmload_loader_set_channel(loader, channel);
@@ -465,6 +469,7 @@ static void test_no_listener(void **state)
                           "found a single channel");
         vmload_loader_free(loader);
     }
+    g_byte_array_unref(out);
 }
 
 /* At once, from another thread, wherever the load is. */
