@@ -4,6 +4,7 @@
  * the same kind of channel into fresh memory, by reads of 1 MiB.
  *
  *   readlimit file PATH      read a file
+ *   readlimit threads N PATH read a file with N threads, each its part
  *   readlimit unix PATH      listen on a socket, read until the end
  *   readlimit send FILE PATH send a file into a listening socket
  *
@@ -12,6 +13,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -113,6 +115,68 @@ static void read_all(int fd, int from_first_byte)
            (unsigned long long)(now_ns() - start));
 }
 
+/* What one of several threads reads. */
+typedef struct {
+    pthread_t thread;
+    int fd;
+    uint8_t *memory;
+    size_t from;
+    size_t to;
+} Part;
+
+static void *read_part(void *data)
+{
+    const Part *part = data;
+    size_t at = part->from;
+
+    while (at < part->to) {
+        size_t step = part->to - at < STEP ? part->to - at : STEP;
+        ssize_t got = pread(part->fd, part->memory + at, step, (off_t)at);
+
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        if (got <= 0) {
+            die("pread");
+        }
+        at += (size_t)got;
+    }
+    return NULL;
+}
+
+static void read_threads(int fd, size_t n)
+{
+    uint8_t *memory = mmap(NULL, ROOM, PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    Part *parts = calloc(n, sizeof(*parts));
+    struct stat status;
+    uint64_t start;
+    size_t size;
+    size_t i;
+
+    if (memory == MAP_FAILED || parts == NULL || fstat(fd, &status) != 0) {
+        die("memory");
+    }
+    size = (size_t)status.st_size;
+    start = now_ns();
+    for (i = 0; i < n; i++) {
+        parts[i].fd = fd;
+        parts[i].memory = memory;
+        parts[i].from = size / n * i;
+        parts[i].to = i + 1 < n ? size / n * (i + 1) : size;
+        errno = pthread_create(&parts[i].thread, NULL, read_part, &parts[i]);
+        if (errno != 0) {
+            die("pthread_create");
+        }
+    }
+    for (i = 0; i < n; i++) {
+        pthread_join(parts[i].thread, NULL);
+    }
+    printf("{\"bytes\": %zu, \"ns\": %llu}\n", size,
+           (unsigned long long)(now_ns() - start));
+    free(parts);
+}
+
 static void send_all(int in, const char *path)
 {
     struct sockaddr_un address = address_of(path);
@@ -159,11 +223,14 @@ int main(int argc, char **argv)
         read_all(open_file(argv[2]), 0);
     } else if (argc == 3 && strcmp(argv[1], "unix") == 0) {
         read_all(accept_one(argv[2]), 1);
+    } else if (argc == 4 && strcmp(argv[1], "threads") == 0 &&
+               strtoul(argv[2], NULL, 10) > 0) {
+        read_threads(open_file(argv[3]), strtoul(argv[2], NULL, 10));
     } else if (argc == 4 && strcmp(argv[1], "send") == 0) {
         send_all(open_file(argv[2]), argv[3]);
     } else {
-        fprintf(stderr, "usage: readlimit file PATH | unix PATH | "
-                        "send FILE PATH\n");
+        fprintf(stderr, "usage: readlimit file PATH | threads N PATH | "
+                        "unix PATH | send FILE PATH\n");
         return 2;
     }
     return 0;
