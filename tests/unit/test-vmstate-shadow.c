@@ -431,6 +431,58 @@ static void test_changed_count(void **state)
     assert_int_equal(memory[1], 8);
 }
 
+/* A subsection that comes twice: its hook sees each state in its turn. */
+static bool count_post(void *object, uint32_t version, GError **error)
+{
+    const Device *device = object;
+    uint32_t sum = 0;
+    uint8_t i;
+
+    (void)version;
+    (void)error;
+    for (i = 0; i < device->n8; i++) {
+        sum += device->p16[i];
+    }
+    g_string_append_printf(events, "%u:%u ", device->n8, sum);
+    return true;
+}
+
+static void test_repeated(void **state)
+{
+    static const VmloadField fields[] = {
+        VMLOAD_FIELD_U8(n8, Device),
+        VMLOAD_FIELD_VARRAY_ALLOC(p16, Device, U16, n8, U8, 1),
+        VMLOAD_FIELD_END,
+    };
+    static const VmloadStateDesc sub = {
+        VMLOAD_STATE_DESC_INIT,
+        .name = "device/s",
+        .fields = fields,
+        .post_load = count_post,
+    };
+    static const VmloadStateDesc *const subs[] = {&sub, NULL};
+    static const uint8_t bytes[] = {
+        5, 8, 'd', 'e', 'v', 'i', 'c', 'e', '/', 's', 0, 0, 0, 0, 1, 0, 7,
+        5, 8, 'd', 'e', 'v', 'i', 'c', 'e', '/', 's', 0, 0, 0, 0, 3, 0, 1,
+        0, 1, 0, 1,
+    };
+    VmloadStateDesc desc = device_desc(NULL, subs);
+    VmloadReader *reader = vmload_reader_new_memory(bytes, sizeof(bytes), 0);
+    VmloadStateShadow *shadow;
+    Device device = {0};
+
+    (void)state;
+    events = g_string_new("");
+    shadow = vmload_state_decode(&desc, &device, sizeof(device), 3, reader,
+                                 NULL, &fence, NULL);
+    vmload_reader_free(reader);
+    assert_non_null(shadow);
+    assert_true(commit(shadow, NULL));
+    assert_string_equal(events->str, "1:7 3:3 ");
+    g_string_free(events, TRUE);
+    device_clear(&device);
+}
+
 /* --- what can be decoded apart ----------------------------------------- */
 
 static bool get_nothing(void *opaque, void *object, void *element,
@@ -541,6 +593,7 @@ int main(void)
         cmocka_unit_test(test_commit_fails),
         cmocka_unit_test(test_changed_pointer),
         cmocka_unit_test(test_changed_count),
+        cmocka_unit_test(test_repeated),
         cmocka_unit_test(test_check),
         cmocka_unit_test(test_budget),
     };
