@@ -318,7 +318,9 @@ static bool wait_parse(VmloadLoader *loader, Pending *pending,
                           loader->cancel, error)) {
         return false;
     }
-    return parse_ended(loader, pending, error);
+    /* A cancel that came meanwhile counts, whatever the parse says. */
+    return vmload_cancel_check(loader->cancel, error) &&
+           parse_ended(loader, pending, error);
 }
 
 /* Loads a section that has no parse stage, with the lock of its class. */
@@ -418,8 +420,7 @@ static bool flush_pass(VmloadLoader *loader, bool all, bool *progress,
             (!all && !vmload_job_is_done(&pending->job))) {
             continue;
         }
-        if (!vmload_cancel_check(loader->cancel, error) ||
-            !wait_parse(loader, pending, error) ||
+        if (!wait_parse(loader, pending, error) ||
             !apply_pending(loader, pending, error)) {
             return false;
         }
