@@ -191,8 +191,13 @@ static void test_grow(void **state)
             assert_false(end);
             data = vmload_reader_window(stream.reader, &length);
             assert_true(length > before);
-            assert_int_equal(memcmp(data, stream.data + 100, length), 0);
+            assert_int_equal(memcmp(data + before,
+                                    stream.data + 100 + before,
+                                    length - before),
+                             0);
         }
+        data = vmload_reader_window(stream.reader, &length);
+        assert_int_equal(memcmp(data, stream.data + 100, length), 0);
         assert_unit_error(&error, VMLOAD_ERROR_LIMIT, "524288 bytes");
         assert_true(length >= max && length <= max + VMLOAD_READER_BUFFER);
         assert_int_equal(vmload_reader_get_offset(stream.reader), 100);
