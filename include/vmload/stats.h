@@ -32,7 +32,8 @@ G_BEGIN_DECLS
  *     construction, counted so that a test can prove it.
  * @lock_io_waits: how often that happened: 0.
  * @lock_fault_wait_ns: time that callbacks waited, with the lock held, for
- *     guest pages that had not arrived (postcopy).
+ *     guest pages that had not arrived. That is postcopy's, which this
+ *     version does not have: 0.
  * @io_wait_ns: time waited for bytes in total, without the lock.
  * @start_ns: when the first byte was there, CLOCK_MONOTONIC.
  * @last_byte_ns: when the last byte was there.
