@@ -179,8 +179,10 @@ int vmload_poll(struct pollfd *fds, uint32_t n, int64_t deadline)
 
     do {
         if (deadline >= 0) {
-            int64_t left = MAX(deadline - g_get_monotonic_time(), 0);
+            /* Not inside of MAX(), which would ask the clock twice. */
+            int64_t left = deadline - g_get_monotonic_time();
 
+            left = MAX(left, 0);
             timeout.tv_sec = (time_t)(left / G_USEC_PER_SEC);
             timeout.tv_nsec = (long)(left % G_USEC_PER_SEC) * 1000;
         }

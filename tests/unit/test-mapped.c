@@ -633,7 +633,7 @@ static void test_many_spans(void **state)
     (void)state;
     for (cut = 0; cut < 2; cut++) {
         GByteArray *file = sw_new();
-        uint8_t *memory = g_malloc(n_pages * page);
+        uint8_t *memory = g_malloc0(n_pages * page);
         GError *error = NULL;
         uint64_t pages;
         uint64_t i;
