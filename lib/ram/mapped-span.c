@@ -285,7 +285,7 @@ static void span_publish(const VmloadSpan *span, const SpanCount *count)
 /* Zeros and content alternate. *@page: where it failed. */
 static bool span_load(VmloadSpan *span, uint64_t *page, GError **error)
 {
-    uint64_t before[VMLOAD_SPAN_WORDS];
+    uint64_t before[VMLOAD_SPAN_WORDS] = {0};
     SpanCount count = {0};
     uint64_t next;
 
