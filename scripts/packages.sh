@@ -7,12 +7,17 @@
 #   vmload_install build test       # install what is missing of these groups
 #
 # Groups: build (library and binary), test (units, interop, demo),
-# ci (sanitizers, fuzzers, coverage, ABI, lint).
+# rdma (the RDMA lab and its tests), ci (sanitizers, fuzzers, coverage, ABI,
+# lint).
 
 VMLOAD_PACKAGES_BUILD="gcc libc6-dev binutils meson ninja-build pkg-config
     libglib2.0-dev libjansson-dev zlib1g-dev libzstd-dev"
 
 VMLOAD_PACKAGES_TEST="g++ libcmocka-dev python3 qemu-system-x86 procps"
+
+# The kernel and busybox that the lab boots are downloaded, not installed.
+VMLOAD_PACKAGES_RDMA="python3 qemu-system-x86 iproute2 ibverbs-providers
+    librdmacm1 rdmacm-utils perftest util-linux xz-utils"
 
 VMLOAD_PACKAGES_CI="clang clang-tidy clang-format libclang-rt-14-dev valgrind
     gcovr abigail-tools shellcheck mandoc man-db groff-base git"
@@ -26,6 +31,7 @@ vmload_packages()
         case "$group" in
         build) echo "$VMLOAD_PACKAGES_BUILD" ;;
         test) echo "$VMLOAD_PACKAGES_TEST" ;;
+        rdma) echo "$VMLOAD_PACKAGES_RDMA" ;;
         ci) echo "$VMLOAD_PACKAGES_CI" ;;
         *) echo "packages.sh: no group called '$group'" >&2; return 1 ;;
         esac
