@@ -185,6 +185,87 @@ VMLOAD_EXPORT VmloadChannel *
 vmload_channel_new_from_ops(const VmloadChannelOps *ops, void *opaque,
                             GDestroyNotify destroy, GError **error);
 
+/** Bytes that a source must be able to show at once. Since: 0.1 */
+#define VMLOAD_SOURCE_WINDOW 32768u
+
+/**
+ * VmloadSourceOps:
+ * @struct_size: sizeof (VmloadSourceOps), set by VMLOAD_SOURCE_OPS_INIT.
+ * @reserved: zero.
+ * @peek: shows the bytes that come next and leaves them where they are. Sets
+ *     *@data, good until the next call of @peek or @consume or until the host
+ *     itself reads, and returns how many bytes stand there: all that are
+ *     buffered. Waits until they are at least @n, at most
+ *     VMLOAD_SOURCE_WINDOW; returns fewer only where the bytes end. With @n of
+ *     0 it never waits. VMLOAD_CHANNEL_WOULD_BLOCK: fewer than @n, after
+ *     `wait` more; -1 with @error set. Required.
+ * @consume: takes @n of the bytes that @peek showed. Required.
+ * @position: bytes of the stream that were consumed so far, by whomever; it
+ *     never goes back. Optional: offsets, in messages and in the ledger, then
+ *     leave out what the host read itself.
+ * @wait: as in VmloadChannelOps, for VMLOAD_DIRECTION_READ; bytes that the
+ *     host's transport holds itself count as ready. Called before each @peek
+ *     that would wait. Optional: @peek waits itself, and then
+ *     vmload_loader_cancel() takes effect when it returns.
+ * @shutdown: as in VmloadChannelOps, with VMLOAD_DIRECTION_READ: a @peek that
+ *     waits returns. From any thread. Optional.
+ *
+ * Bytes that the host buffers itself and reads itself too: a file object with
+ * a buffer of its own, which devices are given to read from. Two readers of
+ * one stream must have one owner, so the library does not read ahead of it:
+ * what the library has parsed is consumed, and nothing else. Whenever a
+ * callback runs that may read the stream (`load` with VMLOAD_LOCK_NONE, or
+ * `command`) the source stands exactly where the callback's reader does, and
+ * the callback may read from either; the library goes on where the source
+ * stands then. While a staged section is loaded (VMLOAD_LOCK_WHOLE,
+ * VMLOAD_LOCK_APPLY) the source is not to be read: what is staged is in the
+ * callback's reader.
+ *
+ * @peek, @consume, @position and @wait are called from the thread that loads,
+ * one at a time. Nothing is called with a lock of the library held.
+ *
+ * Since: 0.1
+ */
+typedef struct {
+    uint32_t struct_size;
+    uint32_t reserved;
+    int64_t (*peek)(void *opaque, uint32_t n, const uint8_t **data,
+                    GError **error);
+    void (*consume)(void *opaque, uint32_t n);
+    uint64_t (*position)(void *opaque);
+    int32_t (*wait)(void *opaque, uint32_t direction, int32_t cancel_fd,
+                    int64_t deadline, GError **error);
+    bool (*shutdown)(void *opaque, uint32_t direction, GError **error);
+} VmloadSourceOps;
+
+/** Initialiser for VmloadSourceOps; members follow by name. Since: 0.1 */
+#define VMLOAD_SOURCE_OPS_INIT .struct_size = (uint32_t)sizeof(VmloadSourceOps)
+
+/**
+ * vmload_channel_new_from_source:
+ * @ops: the source; copied, may die after the call.
+ * @opaque: passed to every callback of @ops.
+ * @destroy: (nullable): frees @opaque; called exactly once, after the last
+ *     callback, also when this function fails.
+ * @error: (nullable): where to put the error.
+ *
+ * Makes a channel of bytes that the host buffers itself. It has no return
+ * path and is not seekable.
+ *
+ * Return: (transfer full) (nullable): a channel with one reference; NULL on
+ *     error.
+ * Errors: VMLOAD_ERROR_UNSUPPORTED: @ops is longer than this library knows
+ *     and uses the surplus, or its struct_size is not set;
+ *     VMLOAD_ERROR_FAILED: `peek` or `consume` is missing; VMLOAD_ERROR_IO:
+ *     there is no descriptor left for the channel's wake-up (needed with
+ *     `wait` but without `shutdown`).
+ * States: -. Threads: any. Blocks: no.
+ * Since: 0.1
+ */
+VMLOAD_EXPORT VmloadChannel *
+vmload_channel_new_from_source(const VmloadSourceOps *ops, void *opaque,
+                               GDestroyNotify destroy, GError **error);
+
 /**
  * vmload_channel_set_name:
  * @channel: the channel.

@@ -201,7 +201,10 @@ typedef struct {
  * @command: takes over a command; its payload is in @reader, all of it in
  *     memory. Behind PACKAGED's four bytes stands the package, ready for
  *     vmload_loader_dispatch(). With the lock that @command_lock said.
- *     Optional: DEFAULT.
+ *     Optional: DEFAULT. Where the stream comes from a source of the host's
+ *     (VmloadSourceOps) the payload is in the source's buffer, not consumed:
+ *     the host reads all of it, from @reader or by itself, or nothing and
+ *     returns DEFAULT; a package is not in memory yet.
  * @plan: which locks a section needs, by name only, for devices that were
  *     not registered; NULL: the default plan. The plan is copied at once.
  *     No lock. Optional.

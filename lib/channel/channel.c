@@ -8,6 +8,7 @@
 
 #include "error.h"
 #include "host/ops.h"
+#include "source.h"
 
 #include <errno.h>
 #include <string.h>
@@ -26,6 +27,7 @@ struct VmloadChannel {
     char *name;
     int file;        /* -1: no file */
     uint64_t origin; /* where in the file the stream begins */
+    struct VmloadSource *source; /* the transport's; NULL: no source */
     /*
      * Wake-ups for reading and writing of a transport that can wait but not
      * shut down; else NULL.
@@ -544,4 +546,99 @@ int64_t vmload_channel_preadv(VmloadChannel *channel, const struct iovec *iov,
     }
     return channel_check(channel, result, iov, n, "read at an offset", local,
                          error);
+}
+
+void vmload_channel_set_source(VmloadChannel *channel,
+                               struct VmloadSource *source)
+{
+    channel->source = source;
+}
+
+bool vmload_channel_is_source(const VmloadChannel *channel)
+{
+    return channel->source != NULL;
+}
+
+uint64_t vmload_channel_window(VmloadChannel *channel, const uint8_t **data)
+{
+    int64_t have;
+
+    *data = NULL;
+    if (channel_is_shut(channel, VMLOAD_DIRECTION_READ)) {
+        return 0;
+    }
+    have = vmload_source_peek(channel->source, 0, data, NULL);
+    return have > 0 ? (uint64_t)have : 0;
+}
+
+/* One call for at least @n bytes, with the accounting hooks around it. */
+static int64_t channel_peek_once(VmloadChannel *channel, uint32_t n,
+                                 const uint8_t **data, const VmloadWait *wait,
+                                 GError **error)
+{
+    GError *local = NULL;
+    int64_t have;
+
+    if (channel->ops.wait == NULL && wait->begin != NULL) {
+        wait->begin(wait->opaque);
+    }
+    have = vmload_source_peek(channel->source, n, data, &local);
+    if (channel->ops.wait == NULL && wait->end != NULL) {
+        wait->end(wait->opaque);
+    }
+    if (have == -1) {
+        channel_set_error(channel, local, "peek", error);
+    }
+    return have;
+}
+
+int64_t vmload_channel_peek(VmloadChannel *channel, uint32_t n,
+                            const uint8_t **data, const VmloadWait *wait,
+                            GError **error)
+{
+    int64_t deadline = -1;
+
+    for (;;) {
+        int64_t before = (int64_t)vmload_channel_window(channel, data);
+        int64_t have;
+
+        if (wait->cancel != NULL && !vmload_cancel_check(wait->cancel, error)) {
+            return -1;
+        }
+        if (before >= n || channel_is_shut(channel, VMLOAD_DIRECTION_READ)) {
+            return before;
+        }
+        if (channel->ops.wait != NULL &&
+            !channel_wait(channel, VMLOAD_DIRECTION_READ, wait, &deadline,
+                          error)) {
+            return -1;
+        }
+        /* Woken by a cancel or a shutdown: the next turn sees it. */
+        if (channel->ops.wait != NULL &&
+            !vmload_source_is_ready(channel->source)) {
+            continue;
+        }
+        have = channel_peek_once(channel, (uint32_t)before + 1, data, wait,
+                                 error);
+        if (have == -1 || (have >= 0 && have <= before)) {
+            return have;
+        }
+        if (have == VMLOAD_CHANNEL_WOULD_BLOCK && channel->ops.wait == NULL) {
+            vmload_fail(error, VMLOAD_ERROR_FAILED,
+                        "channel %s: the source would block but has no wait",
+                        channel->name);
+            return -1;
+        }
+        deadline = have > before ? -1 : deadline;
+    }
+}
+
+void vmload_channel_consume(VmloadChannel *channel, uint32_t n)
+{
+    vmload_source_consume(channel->source, n);
+}
+
+bool vmload_channel_get_consumed(const VmloadChannel *channel, uint64_t *n)
+{
+    return vmload_source_get_position(channel->source, n);
 }

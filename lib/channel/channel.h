@@ -12,6 +12,8 @@
 
 #include <poll.h>
 
+struct VmloadSource;
+
 /*
  * How a call waits. All members may be zero.
  * @cancel: ends the wait with VMLOAD_ERROR_CANCELLED.
@@ -82,6 +84,32 @@ int64_t vmload_channel_preadv(VmloadChannel *channel, const struct iovec *iov,
  */
 void vmload_channel_unread(VmloadChannel *channel, const void *data,
                            uint32_t length);
+
+/*
+ * A channel over bytes that the host buffers (VmloadSourceOps). The reading
+ * thread only; not together with vmload_channel_unread().
+ */
+bool vmload_channel_is_source(const VmloadChannel *channel);
+/* Says that it is one; @source is the transport's @opaque. */
+void vmload_channel_set_source(VmloadChannel *channel,
+                               struct VmloadSource *source);
+
+/* What the source has buffered; never waits. */
+uint64_t vmload_channel_window(VmloadChannel *channel, const uint8_t **data);
+
+/*
+ * The same once it is at least @n bytes, at most VMLOAD_SOURCE_WINDOW: fewer
+ * only at the end. -1 with @error, as vmload_channel_readv().
+ */
+int64_t vmload_channel_peek(VmloadChannel *channel, uint32_t n,
+                            const uint8_t **data, const VmloadWait *wait,
+                            GError **error);
+
+/* Takes @n bytes of what was shown. */
+void vmload_channel_consume(VmloadChannel *channel, uint32_t n);
+
+/* Bytes that were consumed by whomever; false: nobody knows. */
+bool vmload_channel_get_consumed(const VmloadChannel *channel, uint64_t *n);
 
 /*
  * poll(2) until @deadline (g_get_monotonic_time(); -1: none), started again

@@ -116,14 +116,44 @@ static VmloadCommandResult load_package(VmloadLoader *loader,
     return vmload_loader_dispatch_records(loader, payload, error);
 }
 
+/*
+ * A command in a stream that the host buffers: its handlers may read the
+ * payload from their own file, where all of it is in memory but not consumed.
+ */
+static bool buffer_payload(VmloadReader *reader, const VmloadCommand *command,
+                           GError **error)
+{
+    uint64_t available;
+    const uint8_t *data;
+
+    if (command->length > VMLOAD_SOURCE_WINDOW) {
+        return vmload_reader_error(reader, error, VMLOAD_ERROR_LIMIT,
+                                   "expected at most %u bytes, as many as a "
+                                   "source shows, found %u",
+                                   VMLOAD_SOURCE_WINDOW, command->length);
+    }
+    if (!vmload_reader_peek(reader, command->length, &data, &available,
+                            error)) {
+        return false;
+    }
+    if (available < command->length) {
+        return vmload_reader_error(reader, error, VMLOAD_ERROR_TRUNCATED,
+                                   "expected %u bytes, found the end after %"
+                                   G_GUINT64_FORMAT, command->length,
+                                   available);
+    }
+    return true;
+}
+
 /* Decides who processes the command, and does it. */
 static VmloadCommandResult process_command(VmloadLoader *loader,
                                            VmloadReader *payload,
                                            const VmloadCommand *command,
-                                           GError **error)
+                                           bool asked, GError **error)
 {
-    VmloadCommandResult result = host_command(loader, payload, command,
-                                              error);
+    VmloadCommandResult result =
+        asked ? VMLOAD_COMMAND_DEFAULT
+              : host_command(loader, payload, command, error);
 
     if (result != VMLOAD_COMMAND_DEFAULT) {
         return result;
@@ -194,15 +224,14 @@ static uint8_t *read_payload(VmloadLoader *loader, VmloadReader *reader,
     return longer;
 }
 
-/* The command is read: it is processed and reported. */
-static VmloadCommandResult run_command(VmloadLoader *loader,
+/* The command is processed: its result is judged and reported. */
+static VmloadCommandResult end_command(VmloadLoader *loader,
                                        VmloadReader *reader,
                                        VmloadReader *payload,
                                        const VmloadCommand *command,
+                                       VmloadCommandResult result,
                                        GError **error)
 {
-    VmloadCommandResult result = process_command(loader, payload, command,
-                                                 error);
     const GError *cause = vmload_reader_get_error(payload);
 
     if (result != VMLOAD_COMMAND_FAILED && cause != NULL) {
@@ -226,33 +255,52 @@ static VmloadCommandResult run_command(VmloadLoader *loader,
     return result;
 }
 
+/* Reads the payload into memory and processes it. @asked: the host passed. */
+static VmloadCommandResult load_payload(VmloadLoader *loader,
+                                        VmloadReader *reader,
+                                        const VmloadCommand *command,
+                                        bool asked, GError **error)
+{
+    uint64_t payload_offset = vmload_reader_get_offset(reader);
+    VmloadCommandResult result;
+    VmloadReader *payload;
+    uint32_t package;
+    uint8_t *data = read_payload(loader, reader, command, &package, error);
+
+    if (data == NULL) {
+        g_prefix_error(error, "command %s: ",
+                       vmload_command_name(command->command));
+        return VMLOAD_COMMAND_FAILED;
+    }
+    payload = vmload_reader_new_memory(
+        data, (uint64_t)command->length + package, payload_offset);
+    result = process_command(loader, payload, command, asked, error);
+    result = end_command(loader, reader, payload, command, result, error);
+    vmload_reader_free(payload);
+    g_free(data);
+    vmload_loader_unstage_bytes(loader, package);
+    return result;
+}
+
 VmloadCommandResult vmload_loader_load_command(VmloadLoader *loader,
                                                VmloadReader *reader,
                                                uint64_t offset,
                                                GError **error)
 {
-    VmloadCommandResult result;
-    VmloadReader *payload;
+    bool at_source = vmload_reader_is_source(reader) &&
+                     loader->ops.command != NULL;
+    VmloadCommandResult result = VMLOAD_COMMAND_DEFAULT;
     VmloadCommand command;
-    uint64_t payload_offset;
-    uint32_t package;
-    uint8_t *data;
 
     if (!vmload_command_read(reader, offset, &command, error)) {
         return VMLOAD_COMMAND_FAILED;
     }
-    payload_offset = vmload_reader_get_offset(reader);
-    data = read_payload(loader, reader, &command, &package, error);
-    if (data == NULL) {
-        g_prefix_error(error, "command %s: ",
-                       vmload_command_name(command.command));
-        return VMLOAD_COMMAND_FAILED;
+    if (at_source) {
+        result = buffer_payload(reader, &command, error)
+                     ? host_command(loader, reader, &command, error)
+                     : VMLOAD_COMMAND_FAILED;
     }
-    payload = vmload_reader_new_memory(data, (uint64_t)command.length + package,
-                                       payload_offset);
-    result = run_command(loader, reader, payload, &command, error);
-    vmload_reader_free(payload);
-    g_free(data);
-    vmload_loader_unstage_bytes(loader, package);
-    return result;
+    return result != VMLOAD_COMMAND_DEFAULT
+               ? end_command(loader, reader, reader, &command, result, error)
+               : load_payload(loader, reader, &command, at_source, error);
 }

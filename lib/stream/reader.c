@@ -1,29 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "reader.h"
+#include "reader-private.h"
 
 #include "error.h"
 #include "host/clock.h"
 #include "trace.h"
 
 #include <string.h>
-
-struct VmloadReader {
-    VmloadChannel *channel; /* NULL: all bytes are in the window */
-    VmloadWait wait;
-    uint8_t *buffer;     /* owned; NULL over memory */
-    uint64_t capacity;   /* of buffer */
-    const uint8_t *data; /* buffer, or borrowed memory */
-    uint64_t head;       /* window: data[head] to data[tail - 1] */
-    uint64_t tail;
-    uint64_t base; /* stream offset of data[0] */
-    uint64_t candidate;
-    bool staged;
-    bool end; /* the channel has ended */
-    bool jumped; /* read at offsets of our own, no longer as it comes */
-    GError *failed;
-    uint64_t *bytes;        /* atomic, nullable */
-    uint64_t *last_byte_ns; /* atomic, nullable */
-};
 
 VmloadReader *vmload_reader_new_memory(const uint8_t *data, uint64_t length,
                                        uint64_t offset)
@@ -45,6 +27,13 @@ VmloadReader *vmload_reader_new_channel(VmloadChannel *channel,
 {
     VmloadReader *reader = g_new0(VmloadReader, 1);
 
+    if (vmload_channel_is_source(channel)) {
+        reader->channel = channel;
+        reader->wait = *wait;
+        reader->source = true;
+        vmload_channel_get_consumed(channel, &reader->start);
+        return reader;
+    }
     reader->buffer = g_try_malloc(VMLOAD_READER_BUFFER);
     if (reader->buffer == NULL) {
         g_free(reader);
@@ -103,7 +92,8 @@ void vmload_reader_set_timeout(VmloadReader *reader, int64_t timeout_us)
 uint64_t vmload_reader_get_offset(const VmloadReader *reader)
 {
     g_return_val_if_fail(reader != NULL, 0);
-    return reader->base + reader->head;
+    return reader->source ? vmload_reader_source_offset(reader)
+                          : reader->base + reader->head;
 }
 
 const GError *vmload_reader_get_error(const VmloadReader *reader)
@@ -166,6 +156,34 @@ static uint64_t reader_window_end(const VmloadReader *reader)
            reader->tail;
 }
 
+VmloadWait vmload_reader_settle_wait(const VmloadReader *reader,
+                                     int64_t settle_us)
+{
+    VmloadWait wait = reader->wait;
+
+    if (settle_us > 0) {
+        wait.timeout_us = wait.timeout_us > 0
+                              ? MIN(settle_us, wait.timeout_us)
+                              : settle_us;
+        wait.stalled = NULL;
+    }
+    return wait;
+}
+
+bool vmload_reader_take_failure(VmloadReader *reader, GError *local,
+                                int64_t settle_us, bool *silent,
+                                GError **error)
+{
+    if (settle_us > 0 && local->code == VMLOAD_ERROR_TIMEOUT) {
+        *silent = true;
+    } else {
+        vmload_reader_error(reader, error, (VmloadError)local->code, "%s",
+                            local->message);
+    }
+    g_error_free(local);
+    return reader->failed == NULL;
+}
+
 /*
  * One read from the channel; *got is 0 at the end of the bytes. With
  * @settle_us, silence that long is no error: *silent is set instead.
@@ -174,33 +192,20 @@ static bool reader_receive(VmloadReader *reader, const struct iovec *iov,
                            uint32_t n, int64_t settle_us, uint64_t *got,
                            bool *silent, GError **error)
 {
-    VmloadWait wait = reader->wait;
+    const VmloadWait wait = vmload_reader_settle_wait(reader, settle_us);
     GError *local = NULL;
     int64_t result;
 
     *got = 0;
-    if (settle_us > 0) {
-        wait.timeout_us = wait.timeout_us > 0
-                              ? MIN(settle_us, wait.timeout_us)
-                              : settle_us;
-        wait.stalled = NULL;
-    }
     result = reader->jumped
                  ? vmload_channel_preadv(reader->channel, iov, n,
                                          reader_window_end(reader), &wait,
                                          &local)
                  : vmload_channel_readv(reader->channel, iov, n, &wait,
                                         &local);
-    if (result < 0 && settle_us > 0 && local->code == VMLOAD_ERROR_TIMEOUT) {
-        g_error_free(local);
-        *silent = true;
-        return true;
-    }
     if (result < 0) {
-        vmload_reader_error(reader, error, (VmloadError)local->code, "%s",
-                            local->message);
-        g_error_free(local);
-        return false;
+        return vmload_reader_take_failure(reader, local, settle_us, silent,
+                                          error);
     }
     reader->end = result == 0;
     *got = (uint64_t)result;
@@ -238,9 +243,37 @@ static bool reader_refill(VmloadReader *reader, int64_t settle_us,
     return true;
 }
 
+/* Gives up @length bytes of the window. */
+static void reader_advance(VmloadReader *reader, uint64_t length)
+{
+    if (reader->source) {
+        vmload_reader_source_advance(reader, length);
+    } else {
+        reader->head += length;
+    }
+}
+
+/* The window as it is now: a host's own buffer changes behind our back. */
+static uint64_t reader_look(VmloadReader *reader)
+{
+    if (reader->source) {
+        vmload_reader_source_look(reader);
+    }
+    return reader->tail - reader->head;
+}
+
 /* Tries to have @length bytes, at most the buffer's size, in the window. */
 static bool reader_fill(VmloadReader *reader, uint64_t length, GError **error)
 {
+    if (reader_look(reader) >= length) {
+        return true;
+    }
+    if (reader->failed != NULL) {
+        return reader_failed(reader, error);
+    }
+    if (reader->source) {
+        return vmload_reader_source_fill(reader, length, error);
+    }
     if (reader->tail - reader->head >= length) {
         return true;
     }
@@ -293,7 +326,7 @@ static bool reader_read_direct(VmloadReader *reader, uint8_t *dest,
     struct iovec iov[2];
     uint64_t got;
 
-    while (length > 0 && !reader->end) {
+    while (length > 0 && !reader->end && !reader->source) {
         /* The window is empty here; what is behind it goes to its start. */
         reader->base += reader->head;
         reader->head = reader->tail = 0;
@@ -312,6 +345,19 @@ static bool reader_read_direct(VmloadReader *reader, uint8_t *dest,
         length -= got;
         reader->base += got;
     }
+    while (length > 0 && reader->source) {
+        if (!reader_fill(reader, 1, error)) {
+            return false;
+        }
+        got = MIN(length, reader->tail - reader->head);
+        if (got == 0) {
+            break;
+        }
+        memcpy(dest, reader->data + reader->head, got);
+        reader_advance(reader, got);
+        dest += got;
+        length -= got;
+    }
     return length == 0 ||
            reader_truncated(reader, wanted, wanted - length, error);
 }
@@ -326,14 +372,14 @@ bool vmload_reader_read(VmloadReader *reader, void *buffer, uint64_t length,
     if (reader->failed != NULL) {
         return reader_failed(reader, error);
     }
-    available = reader->tail - reader->head;
+    available = reader_look(reader);
     if (available < length && reader->end) {
         return reader_truncated(reader, length, available, error);
     }
     available = MIN(available, length);
     if (available > 0) {
         memcpy(buffer, reader->data + reader->head, available);
-        reader->head += available;
+        reader_advance(reader, available);
     }
     return available == length ||
            reader_read_direct(reader, (uint8_t *)buffer + available,
@@ -349,8 +395,8 @@ bool vmload_reader_skip(VmloadReader *reader, uint64_t length, GError **error)
         return reader_failed(reader, error);
     }
     do {
-        step = MIN(length, reader->tail - reader->head);
-        reader->head += step;
+        step = MIN(length, reader_look(reader));
+        reader_advance(reader, step);
         length -= step;
         if (length > 0 &&
             reader_need(reader, MIN(length, reader->channel != NULL ? 1
@@ -390,7 +436,7 @@ static bool reader_take(VmloadReader *reader, void *value, uint64_t length,
         return false;
     }
     memcpy(value, data, length);
-    reader->head += length;
+    reader_advance(reader, length);
     return true;
 }
 
@@ -459,7 +505,7 @@ bool vmload_reader_get_str8(VmloadReader *reader, char *string,
     }
     memcpy(string, data + 1, n);
     string[n] = '\0';
-    reader->head += 1 + n;
+    reader_advance(reader, 1 + n);
     if (length != NULL) {
         *length = (uint32_t)n;
     }
@@ -480,10 +526,9 @@ bool vmload_reader_get_staged(VmloadReader *reader, const uint8_t **data,
     return true;
 }
 
-const uint8_t *vmload_reader_window(const VmloadReader *reader,
-                                    uint64_t *length)
+const uint8_t *vmload_reader_window(VmloadReader *reader, uint64_t *length)
 {
-    *length = reader->tail - reader->head;
+    *length = reader_look(reader);
     return reader->data + reader->head;
 }
 
@@ -494,7 +539,7 @@ bool vmload_reader_has_ended(const VmloadReader *reader)
 
 void vmload_reader_consume(VmloadReader *reader, uint64_t length)
 {
-    reader->head += MIN(length, reader->tail - reader->head);
+    reader_advance(reader, MIN(length, reader->tail - reader->head));
 }
 
 /* Doubles the buffer, at most to what @max bytes of window need. */
@@ -521,8 +566,9 @@ static bool reader_enlarge(VmloadReader *reader, uint64_t max, GError **error)
     return true;
 }
 
-bool vmload_reader_grow(VmloadReader *reader, uint64_t max, int64_t settle_us,
-                        bool *silent, bool *end, GError **error)
+bool vmload_reader_grow(VmloadReader *reader, uint64_t settled, uint64_t max,
+                        int64_t settle_us, bool *silent, bool *end,
+                        GError **error)
 {
     if (reader->failed != NULL) {
         return reader_failed(reader, error);
@@ -531,11 +577,19 @@ bool vmload_reader_grow(VmloadReader *reader, uint64_t max, int64_t settle_us,
     if (reader->end) {
         return true;
     }
-    if (reader->tail - reader->head >= max) {
+    if (reader_look(reader) >= max) {
         return vmload_reader_error(
             reader, error, VMLOAD_ERROR_LIMIT,
             "expected the section's end within %" G_GUINT64_FORMAT " bytes",
             max);
+    }
+    if (reader->source) {
+        if (!vmload_reader_source_grow(reader, settled, settle_us, silent,
+                                       error)) {
+            return false;
+        }
+        *end = reader->end;
+        return true;
     }
     if (reader->tail == reader->capacity) {
         reader_compact(reader);
@@ -559,9 +613,12 @@ bool vmload_reader_poll(VmloadReader *reader, int64_t settle_us, bool *got,
     if (reader->failed != NULL) {
         return reader_failed(reader, error);
     }
-    if (reader->head == reader->tail && !reader->end) {
+    if (reader_look(reader) == 0 && !reader->end) {
         reader_compact(reader);
-        if (!reader_refill(reader, settle_us, &silent, error)) {
+        if (reader->source
+                ? !vmload_reader_source_grow(reader, 0, settle_us, &silent,
+                                             error)
+                : !reader_refill(reader, settle_us, &silent, error)) {
             return false;
         }
     }
@@ -608,6 +665,11 @@ int64_t vmload_reader_preadv(const VmloadReader *reader,
         vmload_reader_count(reader, (uint64_t)got);
     }
     return got;
+}
+
+bool vmload_reader_is_source(const VmloadReader *reader)
+{
+    return reader->source;
 }
 
 VmloadChannel *vmload_reader_get_channel(const VmloadReader *reader)

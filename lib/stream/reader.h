@@ -21,13 +21,15 @@ VmloadReader *vmload_reader_new_channel(VmloadChannel *channel,
                                         const VmloadWait *wait,
                                         GError **error);
 
+/* Is it over bytes that the host buffers, and may read itself? */
+bool vmload_reader_is_source(const VmloadReader *reader);
+
 /*
  * All buffered bytes that are not read yet; none is read from the channel.
  * Valid until the next call. A parser of many small records works on this
  * window and tells what it took with vmload_reader_consume().
  */
-const uint8_t *vmload_reader_window(const VmloadReader *reader,
-                                    uint64_t *length);
+const uint8_t *vmload_reader_window(VmloadReader *reader, uint64_t *length);
 
 /* Microseconds without a byte before VMLOAD_ERROR_TIMEOUT; 0: no bound. */
 void vmload_reader_set_timeout(VmloadReader *reader, int64_t timeout_us);
@@ -42,10 +44,13 @@ void vmload_reader_consume(VmloadReader *reader, uint64_t length);
  * Makes the window longer than it is: reads from the channel once, or sets
  * *@end at the end of the bytes. The window grows up to @max bytes and stays
  * contiguous; beyond that VMLOAD_ERROR_LIMIT. With @settle_us, waits no
- * longer than that and then sets *@silent: no error, nothing was read.
+ * longer than that and then sets *@silent: no error, nothing was read. The
+ * first @settled bytes of the window may be taken from a host's source; those
+ * behind them stay its own.
  */
-bool vmload_reader_grow(VmloadReader *reader, uint64_t max, int64_t settle_us,
-                        bool *silent, bool *end, GError **error);
+bool vmload_reader_grow(VmloadReader *reader, uint64_t settled, uint64_t max,
+                        int64_t settle_us, bool *silent, bool *end,
+                        GError **error);
 
 /*
  * Waits until a byte is in the window, or @settle_us have passed, or the

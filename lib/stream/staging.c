@@ -253,7 +253,7 @@ bool vmload_staging_find_end(VmloadReader *reader,
         if (scan.end) {
             return no_end_found(reader, error);
         }
-        if (!vmload_reader_grow(reader, rules->max,
+        if (!vmload_reader_grow(reader, from, rules->max,
                                 is_settling(rules, n - from) ? SETTLE_US : 0,
                                 &silent, &scan.end, error)) {
             return false;

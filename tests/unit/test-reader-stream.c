@@ -184,7 +184,7 @@ static void test_grow(void **state)
 
         stream_init(&stream, SIZE, steps[s]);
         assert_true(vmload_reader_skip(stream.reader, 100, &error));
-        while (vmload_reader_grow(stream.reader, max, 0, &silent, &end,
+        while (vmload_reader_grow(stream.reader, 0, max, 0, &silent, &end,
                                   &error)) {
             uint64_t before = length;
 
@@ -217,7 +217,7 @@ static void test_grow_to_end(void **state)
     stream_init(&stream, 1000, 64);
     assert_false(vmload_reader_has_ended(stream.reader));
     while (!end) {
-        assert_true(vmload_reader_grow(stream.reader, 5000, 0, &silent, &end,
+        assert_true(vmload_reader_grow(stream.reader, 0, 5000, 0, &silent, &end,
                                        &error));
     }
     assert_true(vmload_reader_has_ended(stream.reader));
@@ -255,7 +255,7 @@ static void test_silence(void **state)
         assert_true(vmload_reader_poll(reader, cases[i].settle_us, &got,
                                        &error));
         assert_false(got);
-        assert_true(vmload_reader_grow(reader, 100, cases[i].settle_us,
+        assert_true(vmload_reader_grow(reader, 0, 100, cases[i].settle_us,
                                        &silent, &end, &error));
         assert_true(silent);
         assert_false(end);

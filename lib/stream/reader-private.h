@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The reader's inside, shared by its two files. */
+#ifndef VMLOAD_READER_PRIVATE_H
+#define VMLOAD_READER_PRIVATE_H
+
+#include "reader.h"
+
+/*
+ * The window is data[head] to data[tail - 1]. Over memory that is all there
+ * is; over a channel it is a part of the buffer.
+ *
+ * Over a host's source its last @theirs bytes are still the host's: not
+ * consumed, so that the host, too, may read them. What stands before them was
+ * consumed because staging knew it for payload, and is ours. Without any of
+ * ours the window is the host's own buffer and nothing is copied; else all of
+ * it, theirs too, is copied into the buffer, to be contiguous.
+ */
+struct VmloadReader {
+    VmloadChannel *channel; /* NULL: all bytes are in the window */
+    VmloadWait wait;
+    uint8_t *buffer;     /* owned; NULL over memory */
+    uint64_t capacity;   /* of buffer */
+    const uint8_t *data; /* buffer, or borrowed memory */
+    uint64_t head;
+    uint64_t tail;
+    uint64_t theirs;
+    uint64_t base; /* stream offset of data[0] */
+    uint64_t start; /* the source's position at offset 0 */
+    uint64_t candidate;
+    bool staged;
+    bool source;
+    bool end; /* the channel has ended */
+    bool jumped; /* read at offsets of our own, no longer as it comes */
+    GError *failed;
+    uint64_t *bytes;        /* atomic, nullable */
+    uint64_t *last_byte_ns; /* atomic, nullable */
+};
+
+/* How a call waits: *@silent instead of an error after @settle_us. */
+VmloadWait vmload_reader_settle_wait(const VmloadReader *reader,
+                                     int64_t settle_us);
+/* Makes @local sticky, or sets *@silent instead. True: silent. */
+bool vmload_reader_take_failure(VmloadReader *reader, GError *local,
+                                int64_t settle_us, bool *silent,
+                                GError **error);
+
+/* reader-source.c: readers over a host's source only. */
+
+/* Looks at what the host has buffered now: it may have read meanwhile. */
+void vmload_reader_source_look(VmloadReader *reader);
+/* Offset of the next byte, whoever read what is before it. */
+uint64_t vmload_reader_source_offset(const VmloadReader *reader);
+/* Gives up @n bytes of the window. */
+void vmload_reader_source_advance(VmloadReader *reader, uint64_t n);
+/* Tries to have @length bytes in the window. */
+bool vmload_reader_source_fill(VmloadReader *reader, uint64_t length,
+                               GError **error);
+/*
+ * Shows one byte more at least, or the end. The first @settled bytes of the
+ * window become ours; what is theirs stays short.
+ */
+bool vmload_reader_source_grow(VmloadReader *reader, uint64_t settled,
+                               int64_t settle_us, bool *silent,
+                               GError **error);
+
+#endif
