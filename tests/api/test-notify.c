@@ -156,9 +156,30 @@ static int64_t any_readv(void *opaque, const struct iovec *iov, uint32_t n,
     return 0;
 }
 
+static int64_t any_peek(void *opaque, uint32_t n, const uint8_t **data,
+                        GError **error)
+{
+    (void)opaque;
+    (void)n;
+    (void)data;
+    (void)error;
+    return 0;
+}
+
+static void any_consume(void *opaque, uint32_t n)
+{
+    (void)opaque;
+    (void)n;
+}
+
 static void test_channel(void **state)
 {
     VmloadChannelOps ops = {VMLOAD_CHANNEL_OPS_INIT, .readv = any_readv};
+    VmloadSourceOps source = {
+        VMLOAD_SOURCE_OPS_INIT,
+        .peek = any_peek,
+        .consume = any_consume,
+    };
     GError *error = NULL;
     VmloadChannel *channel;
     int count = 0;
@@ -181,6 +202,17 @@ static void test_channel(void **state)
     api_assert_error(error, VMLOAD_ERROR_FAILED, "readv");
     assert_int_equal(count, 3);
 
+    channel = vmload_channel_new_from_source(&source, &count, api_count,
+                                             &error);
+    assert_non_null(channel);
+    vmload_channel_unref(channel);
+    assert_int_equal(count, 4);
+    source.peek = NULL;
+    assert_null(vmload_channel_new_from_source(&source, &count, api_count,
+                                               &error));
+    api_assert_error(error, VMLOAD_ERROR_FAILED, "peek");
+    assert_int_equal(count, 5);
+
     /* The loader lets go of it, run or not. */
     channel = vmload_channel_new_memory(api_stream, sizeof(api_stream),
                                         api_count, &count);
@@ -191,7 +223,7 @@ static void test_channel(void **state)
         assert_true(vmload_loader_run(loader, 0, &error));
         vmload_loader_free(loader);
     }
-    assert_int_equal(count, 4);
+    assert_int_equal(count, 6);
     vmload_channel_unref(NULL);
 }
 
