@@ -201,9 +201,11 @@ class Ways:
             after = Process(qemu.child.pid)
             if sender:
                 sender.end()
+        # What has grown most is the guest's memory.
+        guest = max(rss - before.mappings.get(start, 0)
+                    for start, rss in after.mappings.items())
         return {"seconds": seconds, "cpu": after.cpu - before.cpu,
-                "beyond": max(0, after.peak - before.rss -
-                              (after.guest - before.guest))}
+                "beyond": max(0, after.peak - before.rss - guest)}
 
     def begin(self, qemu, transport, files):
         """Starts the load: (when, sender)."""
@@ -251,18 +253,18 @@ class Process:
         self.rss = self.kib(text, "VmRSS") * 1024
         self.peak = self.kib(text, "VmHWM") * 1024
         with open("/proc/%d/smaps" % pid, encoding="utf-8") as smaps:
-            self.guest = self.largest(smaps.read())
+            self.mappings = self.resident(smaps.read())
 
     @staticmethod
     def kib(text, name):
         return int(re.search(r"^%s:\s+(\d+) kB" % name, text, re.M).group(1))
 
     @staticmethod
-    def largest(text):
-        """Resident bytes of the largest mapping: the guest's memory."""
-        sizes = re.findall(r"^Size:\s+(\d+) kB.*?^Rss:\s+(\d+) kB", text,
-                           re.M | re.S)
-        return max((int(size), int(rss)) for size, rss in sizes)[1] * 1024
+    def resident(text):
+        """Resident bytes of each mapping, by its address."""
+        return {start: int(rss) * 1024 for start, rss in re.findall(
+            r"^([0-9a-f]+)-[0-9a-f]+ .*?^Rss:\s+(\d+) kB", text,
+            re.M | re.S)}
 
 
 def wait_completed(qemu):
