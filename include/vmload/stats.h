@@ -47,6 +47,8 @@ G_BEGIN_DECLS
  * @lock_held_max_site: what the longest hold was for, such as "load 'cpu'
  *     instance 0" or "cpu_sync_post_load"; empty: none yet. For people; cut
  *     at its end if it is too long.
+ * @ram_prefaulted_bytes: bytes of memory that were made ready ahead of who
+ *     writes them, see vmload_loader_set_prefault().
  *
  * A snapshot. Times in nanoseconds.
  *
@@ -80,6 +82,7 @@ typedef struct {
     uint64_t multifd_bytes;
     uint64_t multifd_packets;
     char lock_held_max_site[128];
+    uint64_t ram_prefaulted_bytes;
 } VmloadStats;
 
 /**

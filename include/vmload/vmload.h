@@ -16,6 +16,7 @@
 #include <vmload/listener.h>
 #include <vmload/loader.h>
 #include <vmload/mapped.h>
+#include <vmload/prefault.h>
 #include <vmload/multifd.h>
 #include <vmload/ram.h>
 #include <vmload/reader.h>

@@ -502,6 +502,7 @@ void vmload_loader_main(VmloadLoader *loader)
         vmload_loader_end_multifd(loader, &error);
         error = final_error(loader, error);
     }
+    vmload_ram_stop(loader->ram);
     /* What will not be applied goes before the host hears of the end. */
     vmload_pending_free(g_steal_pointer(&loader->pending));
     vmload_loader_set_state(loader, VMLOAD_STATE_FINISHING);

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <unistd.h>
 #include <vmload/mapped.h>
+#include <vmload/prefault.h>
 
 #define MAIN_THREAD_NAME "vmload-main"
 #define HANDSHAKE_MS 30000
@@ -362,6 +363,14 @@ void vmload_loader_set_ram_threads(VmloadLoader *loader, uint32_t threads)
     g_return_if_fail(is_configuring(loader));
     g_return_if_fail(threads <= VMLOAD_RAM_THREADS_MAX);
     vmload_ram_set_threads(loader->ram, threads);
+}
+
+void vmload_loader_set_prefault(VmloadLoader *loader, uint64_t bytes)
+{
+    g_return_if_fail(is_configuring(loader));
+    g_return_if_fail(bytes == VMLOAD_PREFAULT_AUTO ||
+                     bytes <= VMLOAD_PREFAULT_MAX);
+    vmload_ram_set_prefault(loader->ram, bytes);
 }
 
 void vmload_loader_set_direct_io(VmloadLoader *loader, bool enabled)

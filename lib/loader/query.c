@@ -43,6 +43,7 @@ static void fill_ram(VmloadLoader *loader, VmloadStats *stats)
     stats->ram_pages_zero = ram.pages_zero;
     stats->ram_pages_xbzrle = ram.pages_xbzrle;
     stats->ram_bytes_placed = ram.bytes_placed;
+    stats->ram_prefaulted_bytes = ram.bytes_prefaulted;
 }
 
 static void fill_multifd(const VmloadMultifdCounters *counters,

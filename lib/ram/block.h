@@ -9,6 +9,20 @@
 #include "ram/claim.h"
 #include "ram/sink.h"
 
+/*
+ * What prefault.c knows of a block's memory. Regions by address. Under its
+ * mutex, but for the atomic ones, which may be read without.
+ */
+typedef struct {
+    bool prepared;
+    uint64_t first; /* whole regions of the block: first to end - 1 */
+    uint64_t end;
+    uint64_t last;  /* the furthest that a writer has come to */
+    uint64_t front; /* atomic; behind what was made ready */
+    uint64_t run;   /* regions with content without a gap, up to last */
+    int huge;       /* atomic; a touch brings more than a page */
+} VmloadPrefaultAhead;
+
 struct VmloadRamBlock {
     char *idstr;
     uint64_t length; /* atomic; bytes in use */
@@ -20,6 +34,7 @@ struct VmloadRamBlock {
     bool starts_zero;
     VmloadRamSink *sink;
     VmloadClaim *claim; /* atomic, set once; NULL: no list named it yet */
+    VmloadPrefaultAhead ahead;
     /* mapped-ram: what the file says; page_size 0: nothing. */
     uint32_t mapped_version;       /* atomic, as all of these */
     uint64_t mapped_page_size;

@@ -82,3 +82,27 @@ bool vmload_claim_test(const VmloadClaim *claim, uint64_t offset)
                 (page % 64) &
             1) != 0;
 }
+
+bool vmload_claim_test_range(const VmloadClaim *claim, uint64_t offset,
+                             uint64_t length)
+{
+    uint64_t page = offset >> claim->page_bits;
+    uint64_t left = ((offset + length - 1) >> claim->page_bits) - page + 1;
+
+    if (page >= claim->n_pages) {
+        return false;
+    }
+    left = MIN(left, claim->n_pages - page);
+    while (left > 0) {
+        uint64_t n = MIN(left, 64 - page % 64);
+        uint64_t mask = (UINT64_MAX >> (64 - n)) << (page % 64);
+
+        if ((__atomic_load_n(&claim->words[page / 64], __ATOMIC_RELAXED) &
+             mask) != 0) {
+            return true;
+        }
+        page += n;
+        left -= n;
+    }
+    return false;
+}

@@ -31,6 +31,10 @@ bool vmload_claim_mark(VmloadClaim *claim, uint64_t offset);
 uint64_t vmload_claim_mark_word(VmloadClaim *claim, uint64_t word,
                                 uint64_t mask);
 
+/* Is any page between @offset and @offset + @length - 1 marked? */
+bool vmload_claim_test_range(const VmloadClaim *claim, uint64_t offset,
+                             uint64_t length);
+
 /* False also for an offset past the end. Any number of threads. */
 bool vmload_claim_test(const VmloadClaim *claim, uint64_t offset);
 

@@ -4,6 +4,7 @@
 #define VMLOAD_RAM_PRIVATE_H
 
 #include "ram/block.h"
+#include "ram/prefault.h"
 #include "ram/ram.h"
 
 /* Flags of a record's word (RAM format, section 3). */
@@ -45,6 +46,8 @@ struct VmloadRam {
     VmloadRamBlock *last_block;   /* what CONTINUE means; NULL: nothing yet */
     uint8_t *page;                /* scratch of a page; NULL: not needed yet */
     uint8_t *packed;              /* scratch of a compressed page */
+    VmloadPrefault prefault;
+    VmloadPrefaultCursor cursor;  /* the loading thread's */
     VmloadRamCounters pending;    /* not yet in counters */
     uint32_t pending_records;
     VmloadRamCounters counters;   /* each atomic */

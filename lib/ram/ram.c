@@ -15,6 +15,7 @@ VmloadRam *vmload_ram_new(const VmloadRamEnv *env)
         ram->env = *env;
     }
     vmload_limits_init(&ram->limits);
+    vmload_prefault_init(&ram->prefault, &ram->env);
     ram->page_bits = 12;
     vmload_ram_set_threads(ram, 0);
     g_mutex_init(&ram->lock);
@@ -27,6 +28,7 @@ VmloadRam *vmload_ram_new(const VmloadRamEnv *env)
 void vmload_ram_free(VmloadRam *ram)
 {
     if (ram != NULL) {
+        vmload_prefault_clear(&ram->prefault);
         g_hash_table_destroy(ram->by_name);
         g_ptr_array_unref(ram->blocks);
         g_mutex_clear(&ram->lock);
@@ -67,9 +69,23 @@ void vmload_ram_set_direct_io(VmloadRam *ram, bool on)
     ram->direct_io = on;
 }
 
+void vmload_ram_set_prefault(VmloadRam *ram, uint64_t bytes)
+{
+    vmload_prefault_set(&ram->prefault, bytes);
+}
+
+void vmload_ram_stop(VmloadRam *ram)
+{
+    vmload_prefault_stop(&ram->prefault);
+}
+
 void vmload_ram_set_postcopy_advised(VmloadRam *ram, bool on)
 {
     ram->postcopy_advised = on;
+    if (on) {
+        /* Memory that is to be missing until it is placed. */
+        vmload_prefault_set(&ram->prefault, 0);
+    }
 }
 
 void vmload_ram_fix_blocks(VmloadRam *ram)
@@ -159,6 +175,8 @@ void vmload_ram_get_counters(VmloadRam *ram, VmloadRamCounters *counters)
         __atomic_load_n(&from->bytes_placed, __ATOMIC_RELAXED);
     counters->bytes_expected =
         __atomic_load_n(&from->bytes_expected, __ATOMIC_RELAXED);
+    counters->bytes_prefaulted =
+        __atomic_load_n(&ram->prefault.bytes, __ATOMIC_RELAXED);
 }
 
 uint8_t *vmload_ram_scratch(uint8_t **scratch, uint64_t length, GError **error)

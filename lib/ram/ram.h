@@ -43,6 +43,7 @@ typedef struct {
     uint64_t pages_xbzrle;
     uint64_t bytes_placed;
     uint64_t bytes_expected;
+    uint64_t bytes_prefaulted;
 } VmloadRamCounters;
 
 VmloadRam *vmload_ram_new(const VmloadRamEnv *env);
@@ -66,6 +67,11 @@ void vmload_ram_set_mapped_ram(VmloadRam *ram, bool on);
 void vmload_ram_set_threads(VmloadRam *ram, uint32_t threads);
 /* Read mapped-ram past the page cache where that can be done. */
 void vmload_ram_set_direct_io(VmloadRam *ram, bool on);
+/*
+ * How many bytes of memory may be made ready ahead of who writes it; 0: none;
+ * VMLOAD_PREFAULT_AUTO (default).
+ */
+void vmload_ram_set_prefault(VmloadRam *ram, uint64_t bytes);
 /*
  * From POSTCOPY_ADVISE with its 16 bytes: entries of blocks whose backing
  * has pages of an unusual size carry that size.
@@ -93,6 +99,9 @@ void vmload_ram_fix_blocks(VmloadRam *ram);
 /* Pages that another writer has placed. Any thread. */
 void vmload_ram_count(VmloadRam *ram, uint64_t normal, uint64_t zero,
                       uint64_t bytes_placed);
+
+/* No thread of RAM's own is left. After the last payload, and at any end. */
+void vmload_ram_stop(VmloadRam *ram);
 
 /* After the last payload: completes every sink (digests, files). */
 bool vmload_ram_finish(VmloadRam *ram, GError **error);

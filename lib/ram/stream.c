@@ -6,6 +6,7 @@
 #include "private.h"
 
 #include "error.h"
+#include "run.h"
 #include "xbzrle.h"
 
 #define X64 "0x%" G_GINT64_MODIFIER "x"
@@ -33,10 +34,11 @@ static void ram_publish_counters(VmloadRam *ram)
     ram->pending_records = 0;
 }
 
-static void ram_count(VmloadRam *ram, uint64_t *pages, bool stored)
+static void ram_count(VmloadRam *ram, uint64_t *pages, uint64_t n,
+                      uint64_t stored)
 {
-    *pages += 1;
-    ram->pending.bytes_placed += stored ? vmload_ram_page_size(ram) : 0;
+    *pages += n;
+    ram->pending.bytes_placed += stored * vmload_ram_page_size(ram);
     ram->pending_records += 1;
     if (ram->pending_records >= RAM_COUNT_EVERY) {
         ram_publish_counters(ram);
@@ -119,7 +121,7 @@ static bool ram_load_zero(VmloadRam *ram, VmloadReader *reader,
                                before, &stored, error)) {
         return false;
     }
-    ram_count(ram, &ram->pending.pages_zero, stored);
+    ram_count(ram, &ram->pending.pages_zero, 1, stored ? 1 : 0);
     return true;
 }
 
@@ -145,6 +147,24 @@ static bool ram_write_piece(VmloadRam *ram, VmloadReader *reader,
            vmload_sink_write(sink, offset, data, length, error);
 }
 
+/*
+ * A copy out of the window beats a read to the place: what is there is taken
+ * in large reads, not as the rest of a page and what is behind it.
+ */
+static bool ram_read_memory(VmloadRam *ram, VmloadReader *reader,
+                            uint8_t *dest, GError **error)
+{
+    uint64_t page_size = vmload_ram_page_size(ram);
+    uint64_t available;
+    const uint8_t *data;
+
+    /* Where it is not there, the read below tells. */
+    return (page_size > RAM_PIECE ||
+            vmload_reader_peek(reader, page_size, &data, &available,
+                               error)) &&
+           vmload_reader_read(reader, dest, page_size, error);
+}
+
 static bool ram_load_normal(VmloadRam *ram, VmloadReader *reader,
                             uint64_t offset, GError **error)
 {
@@ -154,9 +174,10 @@ static bool ram_load_normal(VmloadRam *ram, VmloadReader *reader,
     bool ok = true;
 
     vmload_ram_block_claim(block, offset);
+    vmload_prefault_note(&ram->prefault, &ram->cursor, block, offset, 1,
+                         false, page_size);
     if (block->sink->host != NULL) {
-        ok = vmload_reader_read(reader, block->sink->host + offset, page_size,
-                                error);
+        ok = ram_read_memory(ram, reader, block->sink->host + offset, error);
     } else if (block->sink->discards) {
         ok = vmload_reader_skip(reader, page_size, error);
     } else {
@@ -168,7 +189,8 @@ static bool ram_load_normal(VmloadRam *ram, VmloadReader *reader,
         }
     }
     if (ok) {
-        ram_count(ram, &ram->pending.pages_normal, !block->sink->discards);
+        ram_count(ram, &ram->pending.pages_normal, 1,
+                  !block->sink->discards ? 1 : 0);
     }
     return ok;
 }
@@ -228,7 +250,7 @@ static bool ram_load_xbzrle(VmloadRam *ram, VmloadReader *reader,
         return false;
     }
     vmload_reader_consume(reader, length);
-    ram_count(ram, &ram->pending.pages_xbzrle, !sink->discards);
+    ram_count(ram, &ram->pending.pages_xbzrle, 1, !sink->discards ? 1 : 0);
     return true;
 }
 
@@ -246,7 +268,7 @@ static bool ram_load_compressed(VmloadRam *ram, VmloadReader *reader,
     if (!vmload_sink_write(sink, offset, ram->page, page_size, error)) {
         return false;
     }
-    ram_count(ram, &ram->pending.pages_normal, !sink->discards);
+    ram_count(ram, &ram->pending.pages_normal, 1, !sink->discards ? 1 : 0);
     return true;
 }
 
@@ -353,6 +375,33 @@ static bool ram_load_record(VmloadRam *ram, VmloadReader *reader, bool *eos,
     }
 }
 
+/* All runs at the front of the window, the usual case. */
+static void ram_load_runs(VmloadRam *ram, VmloadReader *reader)
+{
+    VmloadRamBlock *block = ram->last_block;
+    const uint8_t *data;
+    VmloadRamRun run;
+    uint64_t length;
+    uint64_t used;
+
+    if (block == NULL || ram->mapped_ram || !vmload_ram_run_suits(block)) {
+        return;
+    }
+    data = vmload_reader_window(reader, &length);
+    while ((used = vmload_ram_run_take(ram, block, data, length, &run)) > 0) {
+        uint64_t *pages = run.data == NULL ? &ram->pending.pages_zero
+                                           : &ram->pending.pages_normal;
+
+        vmload_prefault_note(&ram->prefault, &ram->cursor, block, run.offset,
+                             run.n, run.data == NULL,
+                             vmload_ram_page_size(ram));
+        ram_count(ram, pages, run.n, vmload_ram_run_place(ram, block, &run));
+        vmload_reader_consume(reader, used);
+        data += used;
+        length -= used;
+    }
+}
+
 bool vmload_ram_load(VmloadRam *ram, VmloadReader *reader, GError **error)
 {
     bool eos = false;
@@ -365,6 +414,7 @@ bool vmload_ram_load(VmloadRam *ram, VmloadReader *reader, GError **error)
                                    ram->page_bits);
     }
     while (ok && !eos) {
+        ram_load_runs(ram, reader);
         ok = ram_load_record(ram, reader, &eos, error);
     }
     ram_publish_counters(ram);
