@@ -253,14 +253,16 @@ class Qemu:
 
     def __init__(self, folder, machine="pc", memory=64, args=(), boot=None,
                  guest=None, shared=True, cpu=None, name="source",
-                 accel="tcg", incoming=None, paused=False, serial=True):
-        """MEMORY in MiB (see EXTRA_KIB); BOOT as in Guest.boot_args()."""
+                 accel="tcg", incoming=None, paused=False, serial=True,
+                 binary=None, env=None):
+        """MEMORY in MiB (see EXTRA_KIB); BOOT as in Guest.boot_args(); ENV is
+        added to the environment."""
         self.name = name
         self.serial = os.path.join(folder, name + ".serial")
         self.log_path = os.path.join(folder, name + ".log")
         self.ram = None
         ours, theirs = socket.socketpair()
-        command = [qemu_binary(), "-accel", accel, "-nodefaults",
+        command = [binary or qemu_binary(), "-accel", accel, "-nodefaults",
                    "-no-user-config", "-display", "none", "-name", name,
                    "-chardev", "socket,id=qmp,fd=%d" % theirs.fileno(),
                    "-mon", "chardev=qmp,mode=control"]
@@ -289,7 +291,8 @@ class Qemu:
         self.command_line = command
         with open(self.log_path, "wb") as log:
             self.child = spawn(command, stdin=subprocess.DEVNULL, stdout=log,
-                               stderr=log, pass_fds=[theirs.fileno()])
+                               stderr=log, pass_fds=[theirs.fileno()],
+                               env=dict(os.environ, **(env or {})))
         theirs.close()
         self.sock = ours
         self.qmp = Qmp(ours)
@@ -425,6 +428,15 @@ def free_port(host="127.0.0.1"):
         return sock.getsockname()[1]
 
 
+def rdma_listens(port):
+    """Does somebody listen on the RDMA port? (Needs root, and rdma(8).)"""
+    shown = subprocess.run(["rdma", "-j", "resource", "show", "cm_id"],
+                           stdout=subprocess.PIPE, check=True).stdout
+    return any(entry.get("state") == "LISTEN" and
+               str(entry.get("src-port")) == str(port)
+               for entry in json.loads(shown or b"[]"))
+
+
 class Result:
     """What vmload left: exit status, stderr, statistics, devices, RAM."""
 
@@ -468,8 +480,10 @@ class Receiver:
 
     serial = 0
 
-    def __init__(self, folder, uri, *options, pass_fds=(), visible=False):
-        """VISIBLE: its output goes where ours goes; else it is quiet."""
+    def __init__(self, folder, uri, *options, pass_fds=(), visible=False,
+                 wrapper=()):
+        """VISIBLE: its output goes where ours goes; else it is quiet.
+        WRAPPER: a command that runs it."""
         Receiver.serial += 1
         base = os.path.join(folder, "vmload%d" % Receiver.serial)
         self.ram_dir = base + ".ram"
@@ -478,7 +492,7 @@ class Receiver:
         self.stderr_path = base + ".stderr"
         self.uri = uri
         os.mkdir(self.ram_dir)
-        command = [vmload_binary(), "receive", "--ram-dir", self.ram_dir,
+        command = [*wrapper, vmload_binary(), "receive", "--ram-dir", self.ram_dir,
                    "--devices", self.devices_path,
                    "--stats", self.stats_path]
         if not visible:
@@ -489,7 +503,7 @@ class Receiver:
                 command, stdin=subprocess.DEVNULL,
                 stdout=None if visible else subprocess.DEVNULL,
                 stderr=None if visible else stderr, pass_fds=pass_fds)
-        if uri.startswith(("unix:", "tcp:")):
+        if uri.startswith(("unix:", "tcp:", "rdma:")):
             self.wait_listening()
 
     def wait_listening(self):
@@ -497,6 +511,9 @@ class Receiver:
         if self.uri.startswith("unix:"):
             def listens():
                 return unix_listens(rest)
+        elif self.uri.startswith("rdma:"):
+            def listens():
+                return rdma_listens(rest.rsplit(":", 1)[1])
         else:
             port = int(rest.rsplit(":", 1)[1])
 
