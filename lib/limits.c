@@ -36,6 +36,7 @@ static const struct {
     LIMIT(element_bytes, 256 * MIB),
     LIMIT(configuration_names, 1024),
     LIMIT(multifd_window, 128 * MIB),
+    LIMIT(rdma_pinned_bytes, (uint64_t)1 << 52),
 };
 
 static void limit_store(VmloadLimits *limits, size_t index, uint64_t value)

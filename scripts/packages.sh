@@ -11,7 +11,8 @@
 # lint).
 
 VMLOAD_PACKAGES_BUILD="gcc libc6-dev binutils meson ninja-build pkg-config
-    libglib2.0-dev libjansson-dev zlib1g-dev libzstd-dev"
+    libglib2.0-dev libjansson-dev zlib1g-dev libzstd-dev
+    libibverbs-dev librdmacm-dev"
 
 VMLOAD_PACKAGES_TEST="g++ libcmocka-dev python3 qemu-system-x86 procps"
 

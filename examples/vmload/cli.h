@@ -117,14 +117,19 @@ VmloadLoader *cli_offline_new(const char *path, VmloadHostOps *ops,
 /* RAM blocks as the stream announces them, to one kind of sink. */
 typedef struct CliRam CliRam;
 
-/* @folder (nullable): files in there, made if needed; NULL: see below. */
-CliRam *cli_ram_new(const char *folder, GError **error);
+/*
+ * Files in @folder, which is made if needed. @later: in memory of this
+ * process, until cli_ram_save() makes files of it.
+ */
+CliRam *cli_ram_new(const char *folder, bool later, GError **error);
 /* Memory of this process, which goes with it. */
 CliRam *cli_ram_new_memory(void);
 /* Nothing is kept. */
 CliRam *cli_ram_new_null(void);
 /* Makes @loader ask @ram, which must outlive it. */
 void cli_ram_attach(CliRam *ram, VmloadLoader *loader);
+/* After a good end; nothing is to be done for the other kinds. */
+bool cli_ram_save(CliRam *ram, GError **error);
 /* Removes the files again: half a RAM is worse than none. */
 void cli_ram_discard(CliRam *ram);
 void cli_ram_free(CliRam *ram);

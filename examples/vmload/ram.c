@@ -21,7 +21,7 @@ static int ram_run(const char *path, const char *folder,
 {
     VmloadHostOps ops = {VMLOAD_HOST_OPS_INIT};
     GError *error = NULL;
-    CliRam *ram = cli_ram_new(folder, &error);
+    CliRam *ram = cli_ram_new(folder, false, &error);
     VmloadLoader *loader = NULL;
     int code;
 

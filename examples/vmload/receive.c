@@ -298,6 +298,9 @@ static int receive_report(Receive *receive, VmloadLoader *loader,
         cli_ram_discard(receive->ram);
         return cli_fail(error);
     }
+    if (!cli_ram_save(receive->ram, &local)) {
+        code = cli_fail(local);
+    }
     if (!options->quiet) {
         cli_stats_print(loader);
     }
@@ -351,12 +354,14 @@ static int receive_once(Receive *receive, const char *uri, bool *again)
 static int receive_main(Receive *receive, const char *uri)
 {
     const Options *options = &receive->options;
+    /* It writes to memory, and a file's is not good enough for it. */
+    bool rdma = g_str_has_prefix(uri, "rdma:");
     GError *error = NULL;
     bool again;
     int code;
 
     receive->ram = options->ram_dir != NULL
-                       ? cli_ram_new(options->ram_dir, &error)
+                       ? cli_ram_new(options->ram_dir, rdma, &error)
                        : cli_ram_new_memory();
     if (receive->ram == NULL) {
         return cli_fail(error);

@@ -63,6 +63,22 @@ static json_t *stats_multifd(const VmloadStats *stats)
     return json;
 }
 
+static json_t *stats_rdma(const VmloadStats *stats)
+{
+    json_t *json = json_object();
+
+    set_uint(json, "messages", stats->rdma_messages);
+    set_uint(json, "credit_waits", stats->rdma_credit_waits);
+    set_uint(json, "credit_wait_ns", stats->rdma_credit_wait_ns);
+    set_uint(json, "registrations", stats->rdma_registrations);
+    set_uint(json, "keys", stats->rdma_keys);
+    set_uint(json, "registered_bytes", stats->rdma_registered_bytes);
+    set_uint(json, "registered_peak_bytes",
+             stats->rdma_registered_peak_bytes);
+    set_uint(json, "register_ns", stats->rdma_register_ns);
+    return json;
+}
+
 /* A span of time; 0 where one of its ends is missing. */
 static uint64_t span(uint64_t from, uint64_t to)
 {
@@ -127,6 +143,7 @@ json_t *cli_stats_json(VmloadLoader *loader, const GError *error)
     set_uint(json, "staged_peak_bytes", stats.staged_peak_bytes);
     json_object_set_new(json, "ram", stats_ram(&stats));
     json_object_set_new(json, "multifd", stats_multifd(&stats));
+    json_object_set_new(json, "rdma", stats_rdma(&stats));
     json_object_set_new(json, "lock", stats_lock(&stats));
     json_object_set_new(json, "time", stats_times(&stats));
     json_object_set_new(json, "devices", stats_devices(loader));

@@ -33,6 +33,9 @@ G_BEGIN_DECLS
  * @multifd_window: bytes that the decompressor of one multifd channel may
  *     keep of what it has put out; rounded down to a power of two. Sources
  *     need 512 KiB (zstd's default level) to 32 MiB (its level 20).
+ * @rdma_pinned_bytes: bytes of guest memory that an RDMA source may have
+ *     pinned at once. It never gives any back, so a guest that dirties more
+ *     than this cannot be loaded.
  *
  * Since: 0.1
  */
@@ -50,6 +53,7 @@ typedef struct {
     uint64_t element_bytes;
     uint64_t configuration_names;
     uint64_t multifd_window;
+    uint64_t rdma_pinned_bytes;
 } VmloadLimits;
 
 /**
@@ -59,7 +63,8 @@ typedef struct {
  * Sets every limit to its default: nesting 32, section_bytes 256 MiB,
  * staged_bytes 1 GiB, vmdesc_bytes 64 MiB, package_bytes 512 MiB, sections
  * 65536, ram_blocks 65536, ram_bytes 2^52, elements 2^20, element_bytes
- * 256 MiB, configuration_names 1024, multifd_window 128 MiB.
+ * 256 MiB, configuration_names 1024, multifd_window 128 MiB, rdma_pinned_bytes
+ * 2^52.
  *
  * Errors: none.
  * States: any. Threads: any. Blocks: no.

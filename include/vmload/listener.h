@@ -28,6 +28,11 @@
  *
  * One channel that is there already (fd:, file:,
  * vmload_listener_new_channel()) is the main channel without being looked at.
+ *
+ * An RDMA source says who it is while it connects. Whoever does not is
+ * refused, and not waited for. The first connection is the main channel, the
+ * second its return path, which may come later; a third is refused. Multifd
+ * and RDMA exclude each other.
  */
 #ifndef VMLOAD_LISTENER_H
 #define VMLOAD_LISTENER_H
@@ -60,13 +65,16 @@ typedef struct VmloadListener VmloadListener;
  * `file:PATH[,offset=N]`: see vmload_channel_new_file(). N is decimal, with
  *     one of the suffixes b k M G T P E (powers of 1024, any case), or
  *     hexadecimal with 0x. A path cannot contain ",offset=".
+ * `rdma:HOST:PORT`: as for tcp:, on the first of the name's addresses that an
+ *     RDMA device has. Guest RAM must be memory: the source writes to it.
  *
  * `exec:` is refused: a library does not start programs.
  *
  * Return: (transfer full) (nullable): a listener, to be freed with
  *     vmload_listener_free() or given to a loader; NULL on error.
  * Errors: VMLOAD_ERROR_FAILED: @uri is not an address, or a path is too long
- *     or taken; VMLOAD_ERROR_UNSUPPORTED: exec:, rdma:, an option of tcp:
+ *     or taken; VMLOAD_ERROR_UNSUPPORTED: exec:, rdma: in a
+ *     library built without it, an option of tcp:
  *     that is not listed above, a descriptor or file that cannot be a channel;
  *     VMLOAD_ERROR_IO: the name is not known, the address is in use, the file
  *     cannot be opened.
@@ -116,7 +124,8 @@ vmload_listener_new_channel(VmloadChannel *channel);
  * @listener: the listener; has sockets, and no loader has it.
  * @error: (nullable): where to put the error.
  *
- * Makes another listener of the same sockets. A host that wants to accept a
+ * Makes another listener of the same sockets, or of the same RDMA address,
+ * where one load at a time may wait. A host that wants to accept a
  * second attempt after a failed load keeps @listener and gives each loader a
  * duplicate: whoever connects meanwhile waits and is not refused. The file of
  * a unix socket goes with @listener, not with its duplicates.

@@ -49,6 +49,19 @@ G_BEGIN_DECLS
  *     at its end if it is too long.
  * @ram_prefaulted_bytes: bytes of memory that were made ready ahead of who
  *     writes them, see vmload_loader_set_prefault().
+ * @rdma_messages: RDMA: messages received, which is credits used up. What the
+ *     source writes into guest memory is in no message, and no counter of
+ *     this side knows it: it is not in @bytes_total, nor in
+ *     @ram_pages_normal and @ram_bytes_placed.
+ * @rdma_credit_waits: RDMA: how often a message, or leave to send one, was
+ *     waited for.
+ * @rdma_credit_wait_ns: RDMA: how long, in total.
+ * @rdma_registrations: RDMA: pieces of guest memory opened to the source:
+ *     chunks, or, pinned as a whole, blocks.
+ * @rdma_keys: RDMA: keys sent to the source.
+ * @rdma_registered_bytes: RDMA: guest memory that is open and pinned now.
+ * @rdma_registered_peak_bytes: RDMA: most of it at once.
+ * @rdma_register_ns: RDMA: time spent to open memory.
  *
  * A snapshot. Times in nanoseconds.
  *
@@ -83,6 +96,14 @@ typedef struct {
     uint64_t multifd_packets;
     char lock_held_max_site[128];
     uint64_t ram_prefaulted_bytes;
+    uint64_t rdma_messages;
+    uint64_t rdma_credit_waits;
+    uint64_t rdma_credit_wait_ns;
+    uint64_t rdma_registrations;
+    uint64_t rdma_keys;
+    uint64_t rdma_registered_bytes;
+    uint64_t rdma_registered_peak_bytes;
+    uint64_t rdma_register_ns;
 } VmloadStats;
 
 /**

@@ -25,6 +25,7 @@ struct VmloadChannel {
     void *opaque;
     GDestroyNotify destroy;
     char *name;
+    const VmloadPlacementOps *placement; /* NULL: no RAM side */
     int file;        /* -1: no file */
     uint64_t origin; /* where in the file the stream begins */
     struct VmloadSource *source; /* the transport's; NULL: no source */
@@ -167,6 +168,17 @@ uint64_t vmload_channel_get_origin(const VmloadChannel *channel)
 int vmload_channel_get_file(const VmloadChannel *channel)
 {
     return channel->file;
+}
+
+void vmload_channel_set_placement(VmloadChannel *channel,
+                                  const VmloadPlacementOps *ops)
+{
+    channel->placement = ops;
+}
+
+bool vmload_channel_has_placement(const VmloadChannel *channel)
+{
+    return channel->placement != NULL;
 }
 
 static bool channel_is_shut(const VmloadChannel *channel,
@@ -641,4 +653,97 @@ void vmload_channel_consume(VmloadChannel *channel, uint32_t n)
 bool vmload_channel_get_consumed(const VmloadChannel *channel, uint64_t *n)
 {
     return vmload_source_get_position(channel->source, n);
+}
+
+/* --- the RAM side --------------------------------------------------------- */
+
+/* One step of a round; as the transport's serve, but with what surrounds it. */
+static int64_t channel_serve_step(VmloadChannel *channel,
+                                  const VmloadPlacement *placement,
+                                  const VmloadWait *wait, GError **error)
+{
+    GError *local = NULL;
+    int64_t result;
+
+    if (wait->cancel != NULL && !vmload_cancel_check(wait->cancel, error)) {
+        return -1;
+    }
+    if (channel_is_shut(channel, VMLOAD_DIRECTION_READ)) {
+        vmload_fail(error, VMLOAD_ERROR_IO,
+                    "channel %s: shut down for reading", channel->name);
+        return -1;
+    }
+    result = channel->placement->serve(channel->opaque, placement, &local);
+    if (result == -1) {
+        channel_set_error(channel, local, "serve RAM", error);
+    }
+    return result;
+}
+
+bool vmload_channel_serve_ram(VmloadChannel *channel,
+                              const VmloadPlacement *placement,
+                              const VmloadWait *wait, GError **error)
+{
+    int64_t deadline = -1;
+    int64_t result;
+
+    if (channel->placement == NULL) {
+        return vmload_fail(error, VMLOAD_ERROR_UNSUPPORTED,
+                           "channel %s: expected a transport that places RAM "
+                           "itself, found one that does not", channel->name);
+    }
+    for (;;) {
+        result = channel_serve_step(channel, placement, wait, error);
+        if (result != VMLOAD_CHANNEL_WOULD_BLOCK) {
+            return result > 0;
+        }
+        if (!channel_wait(channel, VMLOAD_DIRECTION_READ, wait, &deadline,
+                          error)) {
+            return false;
+        }
+    }
+}
+
+/* The last word, and a wait until it was heard. A failure changes nothing. */
+static void channel_bye(VmloadChannel *channel, bool loaded,
+                        const VmloadWait *wait)
+{
+    int64_t deadline = -1;
+    uint32_t direction;
+
+    do {
+        direction = channel->placement->bye(channel->opaque, loaded);
+    } while (direction != 0 &&
+             (wait->cancel == NULL || !vmload_cancel_is_set(wait->cancel)) &&
+             channel_wait(channel, (VmloadDirection)direction, wait,
+                          &deadline, NULL));
+}
+
+void vmload_channel_end_ram(VmloadChannel *channel, bool loaded,
+                            int64_t patience_us)
+{
+    const VmloadWait hasty = {.timeout_us = patience_us};
+
+    if (channel->placement == NULL) {
+        return;
+    }
+    if (!loaded) {
+        channel_bye(channel, false, &hasty);
+    }
+    channel->placement->end(channel->opaque, loaded);
+}
+
+void vmload_channel_await_peer(VmloadChannel *channel, const VmloadWait *wait)
+{
+    if (channel->placement != NULL) {
+        channel_bye(channel, true, wait);
+    }
+}
+
+void vmload_channel_count_ram(VmloadChannel *channel,
+                              VmloadPlacementCounters *counters)
+{
+    if (channel->placement != NULL) {
+        channel->placement->count(channel->opaque, counters);
+    }
 }

@@ -9,6 +9,7 @@
 #include <vmload/channel.h>
 #include <vmload/listener.h>
 #include "host/cancel.h"
+#include "placement.h"
 
 #include <poll.h>
 
@@ -132,6 +133,36 @@ int vmload_channel_get_file(const VmloadChannel *channel);
  * caller to close. -1 where that cannot be had.
  */
 int vmload_channel_open_direct(const VmloadChannel *channel);
+
+/*
+ * The RAM side of a transport that places memory itself, with the opaque
+ * pointer of its other functions. @ops is static.
+ */
+void vmload_channel_set_placement(VmloadChannel *channel,
+                                  const VmloadPlacementOps *ops);
+bool vmload_channel_has_placement(const VmloadChannel *channel);
+
+/*
+ * All that follows is for the loading thread, and does nothing for a channel
+ * without a RAM side.
+ *
+ * HOOK in the stream: serves the peer until it says that it has written all
+ * there is. UNSUPPORTED: the channel has no RAM side.
+ */
+bool vmload_channel_serve_ram(VmloadChannel *channel,
+                              const VmloadPlacement *placement,
+                              const VmloadWait *wait, GError **error);
+/*
+ * The stream has ended: no peer writes to guest memory any more. If not
+ * @loaded it is told, for which there are @patience_us microseconds.
+ */
+void vmload_channel_end_ram(VmloadChannel *channel, bool loaded,
+                            int64_t patience_us);
+/* After the last word to the peer: waits for it to leave first. */
+void vmload_channel_await_peer(VmloadChannel *channel, const VmloadWait *wait);
+/* Where the RAM side counts. */
+void vmload_channel_count_ram(VmloadChannel *channel,
+                              VmloadPlacementCounters *counters);
 
 bool vmload_channel_is_writable(const VmloadChannel *channel);
 bool vmload_channel_is_seekable(const VmloadChannel *channel);

@@ -3,6 +3,7 @@
 
 #include "error.h"
 #include "identify.h"
+#include "rdma/listener.h"
 #include "socket.h"
 
 #include <errno.h>
@@ -288,6 +289,7 @@ VmloadChannel *vmload_gathering_get_main(VmloadGathering *gathering,
                                          GError **error)
 {
     static const VmloadWait forever;
+    VmloadRdmaListener *rdma = vmload_listener_get_rdma(gathering->listener);
     VmloadChannel *channel =
         vmload_listener_take_channel(gathering->listener);
     uint32_t n_listening;
@@ -296,6 +298,12 @@ VmloadChannel *vmload_gathering_get_main(VmloadGathering *gathering,
     /* One that is there already is the main channel, and the only one. */
     if (channel != NULL) {
         return channel;
+    }
+    /* RDMA and multifd exclude each other. */
+    if (rdma != NULL) {
+        return vmload_rdma_listener_accept(rdma,
+                                           wait != NULL ? wait : &forever,
+                                           gathering->handshake_us, error);
     }
     vmload_listener_get_fds(gathering->listener, &n_listening);
     if (n_listening == 0) {

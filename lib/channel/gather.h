@@ -60,6 +60,9 @@ const uint8_t *vmload_gathering_get_uuid(const VmloadGathering *gathering);
 VmloadChannel *vmload_listener_take_channel(VmloadListener *listener);
 const int *vmload_listener_get_fds(const VmloadListener *listener,
                                    uint32_t *n);
+/* NULL: it has none. */
+struct VmloadRdmaListener *
+vmload_listener_get_rdma(const VmloadListener *listener);
 void vmload_listener_close(VmloadListener *listener);
 
 #endif

@@ -2,6 +2,7 @@
 #include "gather.h"
 
 #include "error.h"
+#include "rdma/listener.h"
 #include "socket.h"
 #include "uri.h"
 
@@ -12,11 +13,13 @@
 #include <unistd.h>
 
 /*
- * Either @channel, which needs no identification, or listening sockets.
+ * Either @channel, which needs no identification, or listening sockets, or
+ * @rdma, where the way to connect says what a connection is.
  * @addresses never changes, so that any thread may read it.
  */
 struct VmloadListener {
     VmloadChannel *channel;
+    VmloadRdmaListener *rdma;
     int fds[VMLOAD_SOCKETS_MAX];
     uint32_t n_fds;
     GPtrArray *addresses;
@@ -38,6 +41,11 @@ static void listener_add_addresses(VmloadListener *listener)
 {
     uint32_t i;
 
+    if (listener->rdma != NULL) {
+        g_ptr_array_add(
+            listener->addresses,
+            g_strdup(vmload_rdma_listener_get_address(listener->rdma)));
+    }
     for (i = 0; i < listener->n_fds; i++) {
         char *address = vmload_socket_get_address(listener->fds[i], false);
 
@@ -52,6 +60,7 @@ void vmload_listener_close(VmloadListener *listener)
 {
     struct stat st;
 
+    g_clear_pointer(&listener->rdma, vmload_rdma_listener_unref);
     while (listener->n_fds > 0) {
         close(listener->fds[--listener->n_fds]);
     }
@@ -115,6 +124,9 @@ static bool listener_open(VmloadListener *listener, const VmloadUri *uri,
         listener->channel =
             vmload_channel_new_file(uri->path, uri->offset, error);
         break;
+    case VMLOAD_URI_RDMA:
+        listener->rdma = vmload_rdma_listener_new(uri, error);
+        return listener->rdma != NULL;
     }
     return listener->channel != NULL;
 }
@@ -194,12 +206,15 @@ VmloadListener *vmload_listener_dup(VmloadListener *listener, GError **error)
     uint32_t i;
 
     g_return_val_if_fail(listener != NULL, NULL);
-    if (listener->n_fds == 0) {
+    if (listener->n_fds == 0 && listener->rdma == NULL) {
         vmload_fail(error, VMLOAD_ERROR_UNSUPPORTED,
                     "expected a listener with sockets, found one without");
         return NULL;
     }
     copy = listener_alloc();
+    if (listener->rdma != NULL) {
+        copy->rdma = vmload_rdma_listener_ref(listener->rdma);
+    }
     for (i = 0; i < listener->n_fds; i++) {
         int fd = fcntl(listener->fds[i], F_DUPFD_CLOEXEC, 0);
 
@@ -233,6 +248,11 @@ char **vmload_listener_get_addresses(VmloadListener *listener)
 VmloadChannel *vmload_listener_take_channel(VmloadListener *listener)
 {
     return g_steal_pointer(&listener->channel);
+}
+
+VmloadRdmaListener *vmload_listener_get_rdma(const VmloadListener *listener)
+{
+    return listener->rdma;
 }
 
 const int *vmload_listener_get_fds(const VmloadListener *listener, uint32_t *n)

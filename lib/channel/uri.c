@@ -100,15 +100,15 @@ static bool uri_tcp_options(const char *options, VmloadUri *uri,
 }
 
 /* HOST:PORT[,options]; @rest stands behind the host. */
-static bool uri_tcp_port(const char *text, const char *rest, VmloadUri *uri,
-                         GError **error)
+static bool uri_inet_port(const char *kind, const char *text, const char *rest,
+                          VmloadUri *uri, GError **error)
 {
     size_t length;
     uint64_t number;
 
     if (*rest != ':') {
         return vmload_fail(error, VMLOAD_ERROR_FAILED,
-                           "address tcp:%s: expected HOST:PORT", text);
+                           "address %s:%s: expected HOST:PORT", kind, text);
     }
     rest++;
     length = strcspn(rest, ",");
@@ -116,29 +116,40 @@ static bool uri_tcp_port(const char *text, const char *rest, VmloadUri *uri,
     if (length == 0 || strchr(uri->port, ':') != NULL ||
         (g_ascii_isdigit(rest[0]) && !uri_number(uri->port, 65535, &number))) {
         return vmload_fail(error, VMLOAD_ERROR_FAILED,
-                           "address tcp:%s: expected a port, found '%s'",
-                           text, uri->port);
+                           "address %s:%s: expected a port, found '%s'",
+                           kind, text, uri->port);
     }
     rest += length;
     return *rest == '\0' || uri_tcp_options(rest, uri, error);
 }
 
-static bool uri_tcp(const char *text, VmloadUri *uri, GError **error)
+static bool uri_inet(const char *kind, const char *text, VmloadUri *uri,
+                     GError **error)
 {
     size_t length;
 
     if (*text != '[') {
         length = strcspn(text, ":,");
         uri->host = length > 0 ? uri_part(text, length) : NULL;
-        return uri_tcp_port(text, text + length, uri, error);
+        return uri_inet_port(kind, text, text + length, uri, error);
     }
     length = strcspn(text + 1, "]");
     if (length == 0 || text[1 + length] != ']') {
         return vmload_fail(error, VMLOAD_ERROR_FAILED,
-                           "address tcp:%s: expected [IPV6]:PORT", text);
+                           "address %s:%s: expected [IPV6]:PORT", kind, text);
     }
     uri->host = uri_part(text + 1, length);
-    return uri_tcp_port(text, text + length + 2, uri, error);
+    return uri_inet_port(kind, text, text + length + 2, uri, error);
+}
+
+static bool uri_tcp(const char *text, VmloadUri *uri, GError **error)
+{
+    return uri_inet("tcp", text, uri, error);
+}
+
+static bool uri_rdma(const char *text, VmloadUri *uri, GError **error)
+{
+    return uri_inet("rdma", text, uri, error);
 }
 
 static bool uri_unix(const char *text, VmloadUri *uri, GError **error)
@@ -240,6 +251,7 @@ static const struct {
     {"vsock:", VMLOAD_URI_VSOCK, uri_vsock},
     {"fd:", VMLOAD_URI_FD, uri_fd},
     {"file:", VMLOAD_URI_FILE, uri_file},
+    {"rdma:", VMLOAD_URI_RDMA, uri_rdma},
 };
 
 /* What QEMU knows and we do not serve. */
@@ -249,7 +261,6 @@ static const struct {
 } uri_refused[] = {
     {"exec:", "a library does not start programs; start it and hand over "
               "its descriptor"},
-    {"rdma:", "this version has no RDMA"},
 };
 
 static bool uri_unknown(const char *text, GError **error)
@@ -264,8 +275,8 @@ static bool uri_unknown(const char *text, GError **error)
         }
     }
     return vmload_fail(error, VMLOAD_ERROR_FAILED,
-                       "address '%s': expected tcp:, unix:, vsock:, fd: or "
-                       "file:", text);
+                       "address '%s': expected tcp:, unix:, vsock:, fd:, "
+                       "file: or rdma:", text);
 }
 
 bool vmload_uri_parse(const char *text, VmloadUri *uri, GError **error)

@@ -14,11 +14,12 @@ typedef enum {
     VMLOAD_URI_VSOCK,
     VMLOAD_URI_FD,
     VMLOAD_URI_FILE,
+    VMLOAD_URI_RDMA,
 } VmloadUriKind;
 
 /*
- * @host: tcp: without brackets; NULL: any address.
- * @port: tcp: number or service name.
+ * @host: tcp, rdma: without brackets; NULL: any address.
+ * @port: tcp, rdma: number or service name.
  * @family: tcp: AF_UNSPEC, AF_INET or AF_INET6.
  * @path: unix, file.
  * @offset: file.

@@ -73,6 +73,7 @@ struct VmloadLoader {
     VmloadReturnPath return_path;
     VmloadCounters counters;  /* atomic */
     VmloadMultifdCounters multifd_counters; /* atomic */
+    VmloadPlacementCounters rdma_counters;  /* atomic */
     int state;                /* VmloadState, atomic */
     int event_fd;             /* counts changes of the state */
     GMutex mutex;             /* leaf: guards the group below */

@@ -14,6 +14,9 @@
 /* A source that takes no last word within this time gets none. */
 #define LAST_WORD_US 1000
 
+/* A source that has heard all leaves first; if not, we do after this time. */
+#define LEAVE_US (2 * G_USEC_PER_SEC)
+
 static void wait_begin(void *opaque)
 {
     VmloadLoader *loader = opaque;
@@ -71,6 +74,7 @@ static bool connect_main(VmloadLoader *loader, GError **error)
     if (loader->reader == NULL) {
         return false;
     }
+    vmload_channel_count_ram(loader->channel, &loader->rdma_counters);
     vmload_reader_set_counters(loader->reader, &loader->counters.bytes,
                                &loader->counters.last_byte_ns);
     g_mutex_lock(&loader->mutex);
@@ -479,9 +483,16 @@ static void send_shut(VmloadLoader *loader, bool loaded)
 /* Tells the source how it went, where it listens, and lets it go. */
 static void disconnect(VmloadLoader *loader, bool loaded)
 {
+    const VmloadWait leave = {.cancel = loader->cancel,
+                              .timeout_us = LEAVE_US};
+
     send_shut(loader, loaded);
     vmload_return_path_close(&loader->return_path);
+    if (loader->channel != NULL && loaded) {
+        vmload_channel_await_peer(loader->channel, &leave);
+    }
     if (loader->channel != NULL) {
+        vmload_channel_end_ram(loader->channel, loaded, LAST_WORD_US);
         /* Others may have a reference: a source that writes on must see it. */
         vmload_channel_shutdown(loader->channel,
                                 loaded ? VMLOAD_DIRECTION_WRITE
@@ -503,6 +514,10 @@ void vmload_loader_main(VmloadLoader *loader)
         error = final_error(loader, error);
     }
     vmload_ram_stop(loader->ram);
+    /* Nobody else writes to the guest's memory once the host may use it. */
+    if (loader->channel != NULL) {
+        vmload_channel_end_ram(loader->channel, error == NULL, LAST_WORD_US);
+    }
     /* What will not be applied goes before the host hears of the end. */
     vmload_pending_free(g_steal_pointer(&loader->pending));
     vmload_loader_set_state(loader, VMLOAD_STATE_FINISHING);

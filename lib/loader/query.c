@@ -54,6 +54,20 @@ static void fill_multifd(const VmloadMultifdCounters *counters,
     stats->multifd_packets = load_counter(&counters->packets);
 }
 
+static void fill_rdma(const VmloadPlacementCounters *counters,
+                      VmloadStats *stats)
+{
+    stats->rdma_messages = load_counter(&counters->messages);
+    stats->rdma_credit_waits = load_counter(&counters->waits);
+    stats->rdma_credit_wait_ns = load_counter(&counters->wait_ns);
+    stats->rdma_registrations = load_counter(&counters->registrations);
+    stats->rdma_keys = load_counter(&counters->keys);
+    stats->rdma_registered_bytes = load_counter(&counters->registered);
+    stats->rdma_registered_peak_bytes =
+        load_counter(&counters->registered_peak);
+    stats->rdma_register_ns = load_counter(&counters->register_ns);
+}
+
 G_STATIC_ASSERT(sizeof(((VmloadStats *)NULL)->lock_held_max_site) ==
                 VMLOAD_GUARD_SITE);
 
@@ -91,6 +105,7 @@ void vmload_loader_get_stats(VmloadLoader *loader, VmloadStats *stats)
     snapshot.end_ns = load_counter(&counters->end_ns);
     fill_ram(loader, &snapshot);
     fill_multifd(&loader->multifd_counters, &snapshot);
+    fill_rdma(&loader->rdma_counters, &snapshot);
     fill_lock(&loader->guard, &snapshot);
     copy_out(stats, &snapshot, sizeof(snapshot));
 }

@@ -31,6 +31,7 @@ struct VmloadRamBlock {
     uint64_t address;
     uint32_t flags; /* VmloadRamFlags */
     uint32_t list;  /* which block list named it last; 0: none */
+    uint32_t place; /* where in that list */
     bool starts_zero;
     VmloadRamSink *sink;
     VmloadClaim *claim; /* atomic, set once; NULL: no list named it yet */

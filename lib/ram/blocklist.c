@@ -220,6 +220,7 @@ static bool list_load_entry(VmloadRam *ram, VmloadReader *reader,
                                    "expected each block once, found it again");
     }
     block->list = ram->list;
+    block->place = ram->n_listed++;
     return list_read_page_size(ram, reader, block, error) &&
            list_read_address(ram, reader, block, error) &&
            list_resize(ram, reader, block, entry->length, error) &&
@@ -283,6 +284,7 @@ bool vmload_ram_load_block_list(VmloadRam *ram, VmloadReader *reader,
         }
     }
     ram->list++;
+    ram->n_listed = 0;
     if (mapped != NULL) {
         /* Its pages come with the list, and progress is to be told. */
         __atomic_store_n(&ram->counters.bytes_expected, total,

@@ -43,6 +43,8 @@ struct VmloadRam {
     uint64_t announced_bytes; /* maximum lengths of blocks made on the way */
 
     uint32_t list;                /* block lists seen */
+    uint32_t n_listed;            /* blocks in the last of them, so far */
+    struct VmloadRamPlaced *placed; /* for HOOK; NULL: none came */
     VmloadRamBlock *last_block;   /* what CONTINUE means; NULL: nothing yet */
     uint8_t *page;                /* scratch of a page; NULL: not needed yet */
     uint8_t *packed;              /* scratch of a compressed page */
@@ -59,6 +61,11 @@ VmloadRamBlock *vmload_ram_find_block(VmloadRam *ram, const char *idstr);
 /* What follows the word of MEM_SIZE. @total: the word without its flags. */
 bool vmload_ram_load_block_list(VmloadRam *ram, VmloadReader *reader,
                                 uint64_t total, GError **error);
+
+/* HOOK: the transport that the stream comes from places pages now. */
+bool vmload_ram_load_hook(VmloadRam *ram, VmloadReader *reader,
+                          GError **error);
+void vmload_ram_placed_free(struct VmloadRamPlaced *placed);
 
 static inline uint64_t vmload_ram_page_size(const VmloadRam *ram)
 {

@@ -32,6 +32,7 @@ void vmload_ram_free(VmloadRam *ram)
         g_hash_table_destroy(ram->by_name);
         g_ptr_array_unref(ram->blocks);
         g_mutex_clear(&ram->lock);
+        vmload_ram_placed_free(ram->placed);
         g_free(ram->page);
         g_free(ram->packed);
         g_free(ram);

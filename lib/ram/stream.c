@@ -322,8 +322,8 @@ static bool ram_load_other(VmloadRam *ram, VmloadReader *reader, uint64_t word,
 
     if (flags == RAM_MEM_SIZE && ram->fixed) {
         return vmload_reader_error(reader, error, VMLOAD_ERROR_MALFORMED,
-                                   "expected no block list once multifd "
-                                   "channels place pages, found one");
+                                   "expected no block list once others "
+                                   "place pages, found one");
     }
     if (flags == RAM_MEM_SIZE) {
         return vmload_ram_load_block_list(ram, reader, offset, error);
@@ -337,11 +337,8 @@ static bool ram_load_other(VmloadRam *ram, VmloadReader *reader, uint64_t word,
         return ram->env.flush == NULL ||
                ram->env.flush(ram->env.opaque, error);
     }
-    if (flags == RAM_HOOK) {
-        return vmload_reader_error(reader, error, VMLOAD_ERROR_MALFORMED,
-                                   "expected a RAM record, found HOOK (word "
-                                   X64 "), which is for RDMA only",
-                                   word);
+    if (flags == RAM_HOOK && offset == 0) {
+        return vmload_ram_load_hook(ram, reader, error);
     }
     return vmload_reader_error(reader, error, VMLOAD_ERROR_MALFORMED,
                                "expected a RAM record, found flags " X64

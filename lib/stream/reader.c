@@ -672,6 +672,11 @@ bool vmload_reader_is_source(const VmloadReader *reader)
     return reader->source;
 }
 
+const VmloadWait *vmload_reader_get_wait(const VmloadReader *reader)
+{
+    return &reader->wait;
+}
+
 VmloadChannel *vmload_reader_get_channel(const VmloadReader *reader)
 {
     return reader->channel;

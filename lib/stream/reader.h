@@ -103,6 +103,9 @@ int64_t vmload_reader_preadv(const VmloadReader *reader,
 /* What it reads from, borrowed; NULL over memory. */
 VmloadChannel *vmload_reader_get_channel(const VmloadReader *reader);
 
+/* How its calls wait; borrowed. Over memory: not at all. */
+const VmloadWait *vmload_reader_get_wait(const VmloadReader *reader);
+
 /* For who has read from the channel's file by other means. Any thread. */
 void vmload_reader_count(const VmloadReader *reader, uint64_t n);
 

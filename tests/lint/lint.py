@@ -398,7 +398,7 @@ def check_links(root, findings):
 # --- citations of the wire format -----------------------------------------
 
 CITATION = re.compile(
-    r'(stream|RAM|vmstate|channel)[\s*]+format,[\s*]+sections?[\s*]+'
+    r'(stream|RAM|vmstate|channel|RDMA)[\s*]+format,[\s*]+sections?[\s*]+'
     r'([\d.]*\d)(?:(?:[\s*]+and[\s*]+|,[\s*]+)([\d.]*\d))?', re.I)
 
 
