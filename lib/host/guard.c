@@ -136,7 +136,7 @@ void vmload_guard_unlock(VmloadGuard *guard, VmloadHold *hold)
     note_longest(guard, hold);
 }
 
-bool vmload_guard_is_held(VmloadGuard *guard)
+bool vmload_guard_is_held(const VmloadGuard *guard)
 {
     /* Another thread's pointer is never this thread's: relaxed will do. */
     return __atomic_load_n(&guard->owner, __ATOMIC_RELAXED) ==

@@ -62,7 +62,7 @@ void vmload_guard_lock(VmloadGuard *guard, VmloadHold *hold, const char *what,
 void vmload_guard_unlock(VmloadGuard *guard, VmloadHold *hold);
 
 /* Does the calling thread hold the big lock? */
-bool vmload_guard_is_held(VmloadGuard *guard);
+bool vmload_guard_is_held(const VmloadGuard *guard);
 
 /*
  * May the calling thread wait for the peer? Not with the big lock held,

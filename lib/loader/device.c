@@ -61,6 +61,32 @@ static bool resolve_ram(const VmloadSection *section, VmloadTarget *target,
     return true;
 }
 
+/* Under the caller's lock, or ours, nothing waits for a thread of ours. */
+bool vmload_target_is_concurrent(const VmloadLoader *loader,
+                                 const VmloadTarget *target)
+{
+    return target->kind == VMLOAD_TARGET_REGISTERED &&
+           target->lock == VMLOAD_LOCK_APPLY &&
+           (target->registered->ops.flags & VMLOAD_DEVICE_CONCURRENT) != 0 &&
+           !vmload_guard_is_held(&loader->guard);
+}
+
+bool vmload_target_peek(VmloadLoader *loader, const VmloadSection *section,
+                        VmloadTarget *target)
+{
+    memset(target, 0, sizeof(*target));
+    target->registered = vmload_registry_find(
+        loader->registry, section->idstr, section->instance_id);
+    if (target->registered == NULL) {
+        return false;
+    }
+    target->kind = VMLOAD_TARGET_REGISTERED;
+    target->lock = vmload_lock_plan_get(&target->registered->plan,
+                                        section->type);
+    target->staged_max = target->registered->plan.staged_max;
+    return true;
+}
+
 static bool resolve_host(VmloadLoader *loader, const VmloadSection *section,
                          VmloadTarget *target, GError **error)
 {
@@ -82,14 +108,7 @@ static bool resolve_host(VmloadLoader *loader, const VmloadSection *section,
 bool vmload_target_resolve(VmloadLoader *loader, const VmloadSection *section,
                            VmloadTarget *target, GError **error)
 {
-    memset(target, 0, sizeof(*target));
-    target->registered = vmload_registry_find(
-        loader->registry, section->idstr, section->instance_id);
-    if (target->registered != NULL) {
-        target->kind = VMLOAD_TARGET_REGISTERED;
-        target->lock = vmload_lock_plan_get(&target->registered->plan,
-                                            section->type);
-        target->staged_max = target->registered->plan.staged_max;
+    if (vmload_target_peek(loader, section, target)) {
         return true;
     }
     if (is_ram(section) && (loader->has_ram || loader->ops.find == NULL)) {
@@ -225,17 +244,21 @@ static void cost_add_hold(VmloadCost *cost, const VmloadHold *hold)
     cost->lock_held_ns += hold->held_ns;
 }
 
-static void note_restartable(const VmloadDeviceOps *ops, bool *restartable)
+/* A parse has no effect but what it returns: it may always be called again. */
+static void note_restartable(const VmloadDeviceOps *ops, VmloadLock lock,
+                             VmloadAttempt *attempt)
 {
-    if (restartable != NULL) {
-        *restartable = (ops->flags & VMLOAD_DEVICE_RESTARTABLE) != 0;
+    if (attempt != NULL) {
+        attempt->restartable = lock == VMLOAD_LOCK_APPLY ||
+                               (ops->flags & VMLOAD_DEVICE_RESTARTABLE) != 0;
     }
 }
 
 /* Find and load in one hold. */
 static bool load_whole(VmloadLoader *loader, const VmloadTarget *target,
                        const VmloadSection *section, VmloadReader *reader,
-                       VmloadCost *cost, bool *restartable, GError **error)
+                       VmloadCost *cost, VmloadAttempt *attempt,
+                       GError **error)
 {
     GError *local = NULL;
     VmloadFound found;
@@ -250,7 +273,7 @@ static bool load_whole(VmloadLoader *loader, const VmloadTarget *target,
         cost_add_hold(cost, &hold);
         return ok && load_unknown(loader, section, reader, error);
     }
-    note_restartable(&found.ops, restartable);
+    note_restartable(&found.ops, target->lock, attempt);
     ok = found.ops.load(found.device.opaque, reader, section, &local);
     vmload_guard_unlock(&loader->guard, &hold);
     cost_add_hold(cost, &hold);
@@ -335,21 +358,31 @@ static bool check_parsed(const VmloadLoader *loader,
            vmload_section_footer_check(reader, section, error);
 }
 
-/* Parses without the lock, applies with it. */
+/* Parses without the lock, applies with it, at once or later. */
 static bool load_apply(VmloadLoader *loader, const VmloadFound *found,
                        VmloadReader *reader, const VmloadSection *section,
-                       VmloadCost *cost, GError **error)
+                       VmloadCost *cost, VmloadAttempt *attempt,
+                       GError **error)
 {
     void *parsed = vmload_found_parse(found, reader, section, cost, error);
+    VmloadSection whole = *section;
 
     if (parsed == NULL) {
         return false;
     }
+    /* Where it was believed to end does not matter any more. */
+    whole.payload_length =
+        vmload_reader_get_offset(reader) - section->payload_offset;
     if (!check_parsed(loader, section, reader, error)) {
         vmload_found_discard(found, parsed);
         return false;
     }
-    return vmload_found_apply(loader, found, section, parsed, cost, error);
+    if (attempt != NULL && attempt->keep) {
+        attempt->found = *found;
+        attempt->parsed = parsed;
+        return true;
+    }
+    return vmload_found_apply(loader, found, &whole, parsed, cost, error);
 }
 
 /* The device reads the stream, and the lock is never taken. */
@@ -367,7 +400,7 @@ static bool load_streaming(const VmloadFound *found, VmloadReader *reader,
 
 static bool load_unlocked(VmloadLoader *loader, const VmloadTarget *target,
                           const VmloadSection *section, VmloadReader *reader,
-                          VmloadCost *cost, bool *restartable,
+                          VmloadCost *cost, VmloadAttempt *attempt,
                           GError **error)
 {
     VmloadFound found;
@@ -378,15 +411,17 @@ static bool load_unlocked(VmloadLoader *loader, const VmloadTarget *target,
     if (!found.known) {
         return load_unknown(loader, section, reader, error);
     }
-    note_restartable(&found.ops, restartable);
+    note_restartable(&found.ops, target->lock, attempt);
     return target->lock == VMLOAD_LOCK_NONE
                ? load_streaming(&found, reader, section, cost, error)
-               : load_apply(loader, &found, reader, section, cost, error);
+               : load_apply(loader, &found, reader, section, cost, attempt,
+                            error);
 }
 
 bool vmload_target_load(VmloadLoader *loader, const VmloadTarget *target,
                         const VmloadSection *section, VmloadReader *reader,
-                        VmloadCost *cost, bool *restartable, GError **error)
+                        VmloadCost *cost, VmloadAttempt *attempt,
+                        GError **error)
 {
     if (target->kind == VMLOAD_TARGET_RAM) {
         return vmload_loader_load_ram(loader, section, reader, error);
@@ -395,10 +430,10 @@ bool vmload_target_load(VmloadLoader *loader, const VmloadTarget *target,
         return load_unknown(loader, section, reader, error);
     }
     if (target->lock == VMLOAD_LOCK_WHOLE) {
-        return load_whole(loader, target, section, reader, cost, restartable,
+        return load_whole(loader, target, section, reader, cost, attempt,
                           error);
     }
-    return load_unlocked(loader, target, section, reader, cost, restartable,
+    return load_unlocked(loader, target, section, reader, cost, attempt,
                          error);
 }
 

@@ -22,6 +22,7 @@
 #include "return-path.h"
 #include "stream/configuration.h"
 #include "stream/section.h"
+#include "stream/staging.h"
 
 /* Counters of the loading thread, read by any with atomic loads. */
 typedef struct {
@@ -106,6 +107,7 @@ struct VmloadLoader {
     uint64_t wait_begin_ns;
     VmloadHold ram_hold; /* around a block's resize */
     struct VmloadPendingList *pending; /* staged, not applied; nullable */
+    struct VmloadAhead *ahead;         /* parses under way; nullable */
     GHashTable *applied; /* set of idstr that are applied */
     char *vmdesc;
     uint64_t vmdesc_length;
@@ -185,10 +187,11 @@ bool vmload_loader_load_section(VmloadLoader *loader, VmloadReader *reader,
 
 /*
  * What a device made of a staged section: @ok, unless a read failed. Where it
- * wanted more than there is (*@too_short), *@error says that instead.
+ * wanted more than there is (*@too_short), *@error says that instead; @cut:
+ * the stream may have been cut there.
  */
 bool vmload_staged_result(VmloadReader *staged, bool ok, uint64_t candidate,
-                          bool *too_short, GError **error);
+                          bool cut, bool *too_short, GError **error);
 
 /* device.c: who takes a section, and the callbacks with their locks. */
 typedef enum {
@@ -220,14 +223,29 @@ bool vmload_target_resolve(VmloadLoader *loader, const VmloadSection *section,
 bool vmload_target_check(VmloadLoader *loader, const VmloadSection *section,
                          VmloadTarget *target, GError **error);
 
+/* Registered, with a parse that may run on another thread. */
+bool vmload_target_is_concurrent(const VmloadLoader *loader,
+                                 const VmloadTarget *target);
+/* The registered device that takes a section. No callback, no lock. */
+bool vmload_target_peek(VmloadLoader *loader, const VmloadSection *section,
+                        VmloadTarget *target);
+
+/* One call of a device: how far it goes, and what came of it. */
+typedef struct {
+    bool keep;         /* APPLY: only the parse; the two below are set */
+    bool restartable;  /* it may be called again after it ran out of bytes */
+    VmloadFound found;
+    void *parsed;      /* the caller's; NULL: nobody was there to parse */
+} VmloadAttempt;
+
 /*
  * Runs the device's callbacks on @reader with the locks of the target's
- * class, or hands raw bytes to the host. *@restartable (nullable): the device
- * may be called again after it ran out of bytes.
+ * class, or hands raw bytes to the host. @attempt is nullable.
  */
 bool vmload_target_load(VmloadLoader *loader, const VmloadTarget *target,
                         const VmloadSection *section, VmloadReader *reader,
-                        VmloadCost *cost, bool *restartable, GError **error);
+                        VmloadCost *cost, VmloadAttempt *attempt,
+                        GError **error);
 
 /* The device of an APPLY or NONE section: with the lock for a moment. */
 bool vmload_target_find(VmloadLoader *loader, const VmloadTarget *target,
@@ -257,10 +275,16 @@ bool vmload_callback_result(bool ok, GError **local, GError **error);
 /* pending.c: sections that are staged and applied later. */
 bool vmload_pending_is_wanted(const VmloadLoader *loader,
                               const VmloadTarget *target);
+/* Not loaded before the commit: keeps a copy. */
 bool vmload_pending_add(VmloadLoader *loader, const VmloadTarget *target,
                         const VmloadSection *section, const uint8_t *data,
                         uint64_t visible, GError **error);
-/* Applies what is parsed and in order, without waiting. */
+/* Parsed already. Takes what was parsed, also on failure. */
+bool vmload_pending_add_parsed(VmloadLoader *loader,
+                               const VmloadTarget *target,
+                               const VmloadSection *section,
+                               const VmloadAttempt *attempt, GError **error);
+/* Applies what is in order, without waiting. */
 bool vmload_pending_apply_ready(VmloadLoader *loader, GError **error);
 /* At the end of the stream: checks what is to be checked, applies all. */
 bool vmload_pending_apply_all(VmloadLoader *loader, GError **error);
@@ -268,5 +292,31 @@ bool vmload_pending_apply_all(VmloadLoader *loader, GError **error);
 void vmload_pending_note_applied(VmloadLoader *loader,
                                  const VmloadSection *section);
 void vmload_pending_free(struct VmloadPendingList *list);
+
+/* ahead.c: parses on workers, of sections that are in the window already. */
+/* Is the parse of this very section under way? */
+bool vmload_ahead_has(VmloadLoader *loader, const VmloadReader *reader,
+                      const VmloadTarget *target,
+                      const VmloadSection *section);
+/* Has it parsed; its payload is believed to end at @candidate. */
+bool vmload_ahead_push(VmloadLoader *loader, const VmloadTarget *target,
+                       const VmloadSection *section, VmloadReader *reader,
+                       uint64_t candidate, GError **error);
+/*
+ * Waits for that parse; meanwhile bytes are received, and sections behind it
+ * parsed. *@taken: it ended where it was believed to, is consumed and pending.
+ * Else it met a false end: nothing has happened.
+ */
+bool vmload_ahead_take(VmloadLoader *loader, const VmloadTarget *target,
+                       VmloadSection *section, VmloadReader *reader,
+                       VmloadCost *cost, bool *taken, GError **error);
+void vmload_ahead_free(struct VmloadAhead *ahead);
+
+/* The scan's rules for one section, and the bound of what may be staged. */
+void vmload_stage_rules(const VmloadLoader *loader,
+                        const VmloadTarget *target,
+                        const VmloadSection *section, bool nested,
+                        VmloadStagingRules *rules, uint64_t *max,
+                        const char **name);
 
 #endif

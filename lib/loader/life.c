@@ -519,6 +519,7 @@ void vmload_loader_main(VmloadLoader *loader)
         vmload_channel_end_ram(loader->channel, error == NULL, LAST_WORD_US);
     }
     /* What will not be applied goes before the host hears of the end. */
+    vmload_ahead_free(g_steal_pointer(&loader->ahead));
     vmload_pending_free(g_steal_pointer(&loader->pending));
     vmload_loader_set_state(loader, VMLOAD_STATE_FINISHING);
     if (error == NULL) {

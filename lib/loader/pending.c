@@ -2,15 +2,13 @@
 /*
  * Sections that are staged but not applied yet, in the stream's order: all
  * of them under VMLOAD_COMMIT_ATOMIC, those of VMLOAD_DEVICE_CONCURRENT
- * devices else, whose `parse` runs in a pool meanwhile.
+ * devices else. What has a parse stage is parsed already.
  *
- * The list belongs to the loading thread. A worker touches one entry, from
- * its push until its job is done. Nothing here waits with the big lock held.
+ * The list belongs to the loading thread. Nothing here waits.
  */
 #include "internal.h"
 
 #include "error.h"
-#include "host/pool.h"
 
 #include <string.h>
 #include <vmload/vmdesc.h>
@@ -18,28 +16,24 @@
 /* Bytes shown behind a payload: a footer, and what devices peek past it. */
 #define SHOWN_BEHIND 64
 
-#define POOL_NAME "vmload-parse"
-#define POOL_THREADS_MAX 8
-
 typedef struct {
-    VmloadJob job; /* first: the worker gets a pointer to it */
     VmloadTarget target;
     VmloadSection section; /* idstr is the section table's */
-    uint8_t *data;
-    uint64_t visible;
+    uint8_t *data;         /* NULL: it is parsed */
+    uint64_t visible;      /* bytes of @data */
+    uint64_t charged;      /* against staged_bytes */
     VmloadFound found;
     void *parsed;
-    GError *error; /* of the parse */
-    uint64_t stopped; /* where the parse did */
     VmloadCost cost;
-    bool pushed; /* to the pool */
     bool applied;
 } Pending;
 
 typedef struct VmloadPendingList {
     GPtrArray *sections; /* of Pending, owned */
-    VmloadPool *pool;    /* NULL: not needed yet */
     guint next;          /* all before are applied */
+    GHashTable *waiting; /* idstr to how many are not applied */
+    GHashTable *missed;  /* set of names of `after` that were not applied */
+    bool ready;          /* one of those is now, or a section is new */
 } VmloadPendingList;
 
 static void pending_free(void *data)
@@ -47,7 +41,6 @@ static void pending_free(void *data)
     Pending *pending = data;
 
     vmload_found_discard(&pending->found, pending->parsed);
-    g_clear_error(&pending->error);
     g_free(pending->data);
     g_free(pending);
 }
@@ -55,21 +48,39 @@ static void pending_free(void *data)
 void vmload_pending_free(struct VmloadPendingList *list)
 {
     if (list != NULL) {
-        /* Joins the workers before what they work on goes. */
-        vmload_pool_free(list->pool);
         g_ptr_array_unref(list->sections);
+        g_hash_table_unref(list->waiting);
+        g_hash_table_unref(list->missed);
         g_free(list);
     }
 }
 
 static VmloadPendingList *pending_list(VmloadLoader *loader)
 {
-    if (loader->pending == NULL) {
-        loader->pending = g_new0(VmloadPendingList, 1);
-        loader->pending->sections =
-            g_ptr_array_new_with_free_func(pending_free);
+    VmloadPendingList *list = loader->pending;
+
+    if (list == NULL) {
+        list = g_new0(VmloadPendingList, 1);
+        list->sections = g_ptr_array_new_with_free_func(pending_free);
+        list->waiting = g_hash_table_new(g_str_hash, g_str_equal);
+        list->missed = g_hash_table_new(g_str_hash, g_str_equal);
+        loader->pending = list;
     }
-    return loader->pending;
+    return list;
+}
+
+/* How many sections of this name are not applied; @change is added. */
+static uint32_t count_waiting(VmloadPendingList *list, const char *idstr,
+                              int change)
+{
+    uint32_t n = GPOINTER_TO_UINT(g_hash_table_lookup(list->waiting, idstr));
+
+    if (change != 0) {
+        n = (uint32_t)((int64_t)n + change);
+        g_hash_table_replace(list->waiting, (void *)(uintptr_t)idstr,
+                             GUINT_TO_POINTER(n));
+    }
+    return n;
 }
 
 bool vmload_pending_is_wanted(const VmloadLoader *loader,
@@ -82,22 +93,26 @@ bool vmload_pending_is_wanted(const VmloadLoader *loader,
             (target->registered->ops.flags & VMLOAD_DEVICE_CONCURRENT) != 0);
 }
 
-/* Copies what is staged. */
-static bool pending_copy(VmloadLoader *loader, Pending *pending,
-                         const uint8_t *data, GError **error)
+/* One more, that takes @bytes of the limit. NULL with an error. */
+static Pending *add(VmloadLoader *loader, const VmloadTarget *target,
+                    const VmloadSection *section, uint64_t bytes,
+                    GError **error)
 {
-    if (!vmload_loader_stage_bytes(loader, pending->visible, error)) {
-        return false;
+    VmloadPendingList *list = pending_list(loader);
+    uint64_t charged = bytes + sizeof(Pending);
+    Pending *pending;
+
+    if (!vmload_loader_stage_bytes(loader, charged, error)) {
+        return NULL;
     }
-    pending->data = g_try_malloc(MAX(pending->visible, 1));
-    if (pending->data == NULL) {
-        vmload_loader_unstage_bytes(loader, pending->visible);
-        return vmload_fail(error, VMLOAD_ERROR_LIMIT,
-                           "no memory for %" G_GUINT64_FORMAT
-                           " staged bytes", pending->visible);
-    }
-    memcpy(pending->data, data, pending->visible);
-    return true;
+    pending = g_new0(Pending, 1);
+    pending->target = *target;
+    pending->section = *section;
+    pending->charged = charged;
+    g_ptr_array_add(list->sections, pending);
+    count_waiting(list, section->idstr, 1);
+    list->ready = true;
+    return pending;
 }
 
 /* The device must take exactly what was staged: nothing else is left. */
@@ -124,85 +139,43 @@ static VmloadReader *pending_reader(const Pending *pending)
         pending->section.payload_offset);
 }
 
-/* Any thread, no lock. */
-static void parse_pending(VmloadJob *job)
-{
-    Pending *pending = (Pending *)job;
-    VmloadReader *reader = pending_reader(pending);
-    bool too_short;
-
-    pending->parsed = vmload_found_parse(&pending->found, reader,
-                                         &pending->section, &pending->cost,
-                                         &pending->error);
-    if (vmload_staged_result(reader, pending->parsed != NULL,
-                             pending->section.payload_length, &too_short,
-                             &pending->error)) {
-        check_consumed(pending, reader, &pending->error);
-    }
-    pending->stopped = vmload_reader_get_offset(reader);
-    vmload_reader_free(reader);
-}
-
-/* Under the caller's lock nothing waits for a thread of ours. */
-static bool is_concurrent(const VmloadLoader *loader, const Pending *pending)
-{
-    return !loader->guard.caller_locked &&
-           (pending->found.ops.flags & VMLOAD_DEVICE_CONCURRENT) != 0;
-}
-
-/* Finds the device of an APPLY section and has it parsed, here or there. */
-static bool start_parse(VmloadLoader *loader, Pending *pending,
-                        GError **error)
-{
-    VmloadPendingList *list = loader->pending;
-
-    if (pending->target.kind == VMLOAD_TARGET_RAW ||
-        pending->target.lock != VMLOAD_LOCK_APPLY) {
-        pending->job.done = 1;
-        return true;
-    }
-    if (!vmload_target_find(loader, &pending->target, &pending->section,
-                            &pending->found, &pending->cost, error)) {
-        return false;
-    }
-    if (!pending->found.known || !is_concurrent(loader, pending)) {
-        if (pending->found.known) {
-            parse_pending(&pending->job);
-        }
-        pending->job.done = 1;
-        return true;
-    }
-    if (list->pool == NULL) {
-        list->pool = vmload_pool_new(
-            &loader->ops, loader->opaque, POOL_NAME,
-            MIN(g_get_num_processors(), POOL_THREADS_MAX), error);
-        if (list->pool == NULL) {
-            return false;
-        }
-    }
-    pending->job.func = parse_pending;
-    pending->pushed = true;
-    vmload_pool_push(list->pool, &pending->job);
-    return true;
-}
-
 bool vmload_pending_add(VmloadLoader *loader, const VmloadTarget *target,
                         const VmloadSection *section, const uint8_t *data,
                         uint64_t visible, GError **error)
 {
-    VmloadPendingList *list = pending_list(loader);
-    Pending *pending = g_new0(Pending, 1);
+    uint64_t shown = MIN(visible, section->payload_length + SHOWN_BEHIND);
+    Pending *pending = add(loader, target, section, shown, error);
 
-    pending->target = *target;
-    pending->section = *section;
-    pending->visible = MIN(visible, section->payload_length + SHOWN_BEHIND);
-    g_ptr_array_add(list->sections, pending);
-    if (!vmload_target_check(loader, section, &pending->target, error) ||
-        !pending_copy(loader, pending, data, error)) {
+    if (pending == NULL) {
         return false;
     }
-    return loader->commit == VMLOAD_COMMIT_ATOMIC ||
-           start_parse(loader, pending, error);
+    pending->data = g_try_malloc(MAX(shown, 1));
+    if (pending->data == NULL) {
+        return vmload_fail(error, VMLOAD_ERROR_LIMIT,
+                           "no memory for %" G_GUINT64_FORMAT
+                           " staged bytes", shown);
+    }
+    memcpy(pending->data, data, shown);
+    pending->visible = shown;
+    return true;
+}
+
+bool vmload_pending_add_parsed(VmloadLoader *loader,
+                               const VmloadTarget *target,
+                               const VmloadSection *section,
+                               const VmloadAttempt *attempt, GError **error)
+{
+    /* What was parsed is about as large as what it was parsed from. */
+    Pending *pending =
+        add(loader, target, section, section->payload_length, error);
+
+    if (pending == NULL) {
+        vmload_found_discard(&attempt->found, attempt->parsed);
+        return false;
+    }
+    pending->found = attempt->found;
+    pending->parsed = attempt->parsed;
+    return true;
 }
 
 /* Compares one FULL section with its line of the description. */
@@ -294,35 +267,6 @@ static bool check_vmdesc(VmloadLoader *loader, GError **error)
     return ok;
 }
 
-/* The parse's result, once its job is done. */
-static bool parse_ended(VmloadLoader *loader, Pending *pending,
-                        GError **error)
-{
-    const VmloadSection *section = &pending->section;
-
-    if (pending->error != NULL) {
-        vmload_loader_note_record(loader, section->type, section->offset,
-                                  section);
-        vmload_loader_note_failure(loader, pending->stopped);
-        g_propagate_error(error, g_steal_pointer(&pending->error));
-        return false;
-    }
-    return true;
-}
-
-static bool wait_parse(VmloadLoader *loader, Pending *pending,
-                       GError **error)
-{
-    if (pending->pushed &&
-        !vmload_pool_wait(loader->pending->pool, &pending->job,
-                          loader->cancel, error)) {
-        return false;
-    }
-    /* A cancel that came meanwhile counts, whatever the parse says. */
-    return vmload_cancel_check(loader->cancel, error) &&
-           parse_ended(loader, pending, error);
-}
-
 /* Loads a section that has no parse stage, with the lock of its class. */
 static bool load_pending(VmloadLoader *loader, Pending *pending,
                          GError **error)
@@ -334,7 +278,7 @@ static bool load_pending(VmloadLoader *loader, Pending *pending,
     ok = vmload_target_load(loader, &pending->target, &pending->section,
                             reader, &pending->cost, NULL, error);
     ok = vmload_staged_result(reader, ok, pending->section.payload_length,
-                              &too_short, error) &&
+                              false, &too_short, error) &&
          check_consumed(pending, reader, error);
     if (!ok) {
         vmload_loader_note_failure(loader, vmload_reader_get_offset(reader));
@@ -359,9 +303,10 @@ static bool apply_pending(VmloadLoader *loader, Pending *pending,
         ok = load_pending(loader, pending, error);
     }
     pending->applied = true;
+    count_waiting(loader->pending, section->idstr, -1);
     vmload_ledger_add(loader->ledger, section, &pending->cost);
     vmload_pending_note_applied(loader, section);
-    vmload_loader_unstage_bytes(loader, pending->visible);
+    vmload_loader_unstage_bytes(loader, pending->charged);
     g_clear_pointer(&pending->data, g_free);
     return ok;
 }
@@ -370,35 +315,26 @@ void vmload_pending_note_applied(VmloadLoader *loader,
                                  const VmloadSection *section)
 {
     g_hash_table_add(loader->applied, (void *)(uintptr_t)section->idstr);
-}
-
-/* Is a section of this name staged and not applied? */
-static bool is_pending(const VmloadPendingList *list, const char *idstr)
-{
-    guint i;
-
-    for (i = list->next; i < list->sections->len; i++) {
-        const Pending *other = g_ptr_array_index(list->sections, i);
-
-        if (!other->applied && strcmp(other->section.idstr, idstr) == 0) {
-            return true;
-        }
+    if (loader->pending != NULL &&
+        g_hash_table_remove(loader->pending->missed, section->idstr)) {
+        loader->pending->ready = true;
     }
-    return false;
 }
 
 /*
  * Are all devices applied that this one must come after? At the end of the
  * stream (@all) a name that never came is no reason to wait.
  */
-static bool is_in_order(const VmloadLoader *loader, const Pending *pending,
+static bool is_in_order(VmloadLoader *loader, const Pending *pending,
                         bool all)
 {
     const char *const *after = pending->found.ops.after;
 
     for (; after != NULL && *after != NULL; after++) {
-        if (all ? is_pending(loader->pending, *after)
+        if (all ? count_waiting(loader->pending, *after, 0) > 0
                 : !g_hash_table_contains(loader->applied, *after)) {
+            g_hash_table_add(loader->pending->missed,
+                             (void *)(uintptr_t)*after);
             return false;
         }
     }
@@ -416,11 +352,10 @@ static bool flush_pass(VmloadLoader *loader, bool all, bool *progress,
     for (i = list->next; i < list->sections->len; i++) {
         Pending *pending = g_ptr_array_index(list->sections, i);
 
-        if (pending->applied || !is_in_order(loader, pending, all) ||
-            (!all && !vmload_job_is_done(&pending->job))) {
+        if (pending->applied || !is_in_order(loader, pending, all)) {
             continue;
         }
-        if (!wait_parse(loader, pending, error) ||
+        if (!vmload_cancel_check(loader->cancel, error) ||
             !apply_pending(loader, pending, error)) {
             return false;
         }
@@ -443,8 +378,9 @@ static bool flush_circle(VmloadLoader *loader, GError **error)
     for (i = list->next; i < list->sections->len; i++) {
         Pending *pending = g_ptr_array_index(list->sections, i);
 
-        if (!pending->applied && (!wait_parse(loader, pending, error) ||
-                                  !apply_pending(loader, pending, error))) {
+        if (!pending->applied &&
+            (!vmload_cancel_check(loader->cancel, error) ||
+             !apply_pending(loader, pending, error))) {
             return false;
         }
     }
@@ -466,35 +402,14 @@ static bool flush(VmloadLoader *loader, bool all, GError **error)
 
 bool vmload_pending_apply_ready(VmloadLoader *loader, GError **error)
 {
-    return loader->pending == NULL ||
-           loader->commit == VMLOAD_COMMIT_ATOMIC ||
-           flush(loader, false, error);
-}
+    VmloadPendingList *list = loader->pending;
 
-/*
- * VMLOAD_COMMIT_ATOMIC: everything that can be checked is checked, every
- * `parse` has run, before the first device is touched.
- */
-static bool prepare_commit(VmloadLoader *loader, GError **error)
-{
-    GPtrArray *sections = loader->pending->sections;
-    guint i;
-
-    if (!check_vmdesc(loader, error)) {
-        return false;
+    if (list == NULL || !list->ready ||
+        loader->commit == VMLOAD_COMMIT_ATOMIC) {
+        return true;
     }
-    for (i = 0; i < sections->len; i++) {
-        if (!vmload_cancel_check(loader->cancel, error) ||
-            !start_parse(loader, g_ptr_array_index(sections, i), error)) {
-            return false;
-        }
-    }
-    for (i = 0; i < sections->len; i++) {
-        if (!wait_parse(loader, g_ptr_array_index(sections, i), error)) {
-            return false;
-        }
-    }
-    return true;
+    list->ready = false;
+    return flush(loader, false, error);
 }
 
 bool vmload_pending_apply_all(VmloadLoader *loader, GError **error)
@@ -502,8 +417,12 @@ bool vmload_pending_apply_all(VmloadLoader *loader, GError **error)
     if (loader->pending == NULL) {
         return true;
     }
+    /*
+     * Everything that can be checked is, before the first device is touched;
+     * every parse has run.
+     */
     if (loader->commit == VMLOAD_COMMIT_ATOMIC &&
-        !prepare_commit(loader, error)) {
+        !check_vmdesc(loader, error)) {
         return false;
     }
     if (!flush(loader, true, error)) {

@@ -4,11 +4,24 @@
 
 #include "error.h"
 #include "host/clock.h"
-#include "stream/staging.h"
 #include "trace.h"
+
+#include <string.h>
 
 /* Bytes behind a payload that the scan may need: footer, header of a record. */
 #define LOOK_AHEAD (VMLOAD_FOOTER_SIZE + VMLOAD_STR8_SIZE + 16u)
+
+/* Up to so many bytes a device is called at every false end. */
+#define OFTEN_BYTES 65536
+
+/* How far the staging of one section is. */
+typedef struct {
+    uint64_t candidate; /* its believed end, or where to look on from */
+    uint64_t max;       /* bytes that it may have */
+    uint64_t least;     /* bytes that must be there before the next call */
+    bool asked;         /* the device was called */
+    VmloadEnd end;      /* why it is believed */
+} Stage;
 
 bool vmload_loader_has_footers(const VmloadLoader *loader)
 {
@@ -109,43 +122,89 @@ static uint64_t staged_max(const VmloadLoader *loader,
     return max;
 }
 
-static bool stage(VmloadLoader *loader, const VmloadTarget *target,
-                  const VmloadSection *section, VmloadReader *reader,
-                  uint64_t *candidate, GError **error)
+void vmload_stage_rules(const VmloadLoader *loader,
+                        const VmloadTarget *target,
+                        const VmloadSection *section, bool nested,
+                        VmloadStagingRules *rules, uint64_t *max,
+                        const char **name)
 {
-    VmloadStagingRules rules = {0};
-    const char *name;
-    uint64_t max;
-
-    rules.table = loader->sections;
-    rules.section_id = section->section_id;
-    rules.footers = vmload_loader_has_footers(loader);
-    rules.vmdesc = loader->vmdesc_presence != VMLOAD_PRESENCE_ABSENT;
-    rules.nested = reader != loader->reader;
-    max = staged_max(loader, target, rules.nested, &name);
+    memset(rules, 0, sizeof(*rules));
+    rules->table = loader->sections;
+    rules->section_id = section->section_id;
+    rules->footers = vmload_loader_has_footers(loader);
+    rules->vmdesc = loader->vmdesc_presence != VMLOAD_PRESENCE_ABSENT;
+    rules->nested = nested;
+    *max = staged_max(loader, target, nested, name);
     /* The footer and the record behind it are looked at, not staged. */
-    rules.max = max > UINT64_MAX - LOOK_AHEAD ? max : max + LOOK_AHEAD;
-    if (!vmload_staging_find_end(reader, &rules, candidate, error)) {
+    rules->max = *max > UINT64_MAX - LOOK_AHEAD ? *max : *max + LOOK_AHEAD;
+}
+
+/*
+ * Can the payload's end be had by asking the device alone? A parse may be
+ * asked at any time; with footers there is evidence, which costs less.
+ */
+static bool is_measured(const VmloadLoader *loader,
+                        const VmloadTarget *target)
+{
+    return target->lock == VMLOAD_LOCK_APPLY &&
+           target->kind != VMLOAD_TARGET_RAW &&
+           !vmload_loader_has_footers(loader);
+}
+
+/* The window may hold more than was asked for. */
+static bool check_staged(VmloadReader *reader, uint64_t candidate,
+                         uint64_t max, const char *name, GError **error)
+{
+    return candidate <= max ||
+           vmload_reader_error(reader, error, VMLOAD_ERROR_LIMIT,
+                               "a section of %" G_GUINT64_FORMAT
+                               " bytes exceeds the %s (%" G_GUINT64_FORMAT
+                               ")", candidate, name, max);
+}
+
+/* Stages up to where the section may end: @stage is from the last call. */
+static bool stage_on(VmloadLoader *loader, const VmloadTarget *target,
+                     const VmloadSection *section, VmloadReader *reader,
+                     Stage *stage, GError **error)
+{
+    VmloadStagingRules rules;
+    const char *name;
+    bool nested = reader != loader->reader;
+    bool measured = is_measured(loader, target);
+    bool ok;
+
+    vmload_stage_rules(loader, target, section, nested, &rules, &stage->max,
+                       &name);
+    if (!check_staged(reader, stage->candidate, stage->max, name, error)) {
+        return false;
+    }
+    rules.asked = stage->asked;
+    rules.least = stage->least;
+    stage->end = VMLOAD_END_ALL;
+    ok = measured
+             ? vmload_staging_find_more(reader, rules.max, &stage->candidate,
+                                        error)
+             : vmload_staging_find_end(reader, &rules, &stage->candidate,
+                                       &stage->end, error);
+    if (!ok) {
         if (vmload_reader_get_error(reader)->code == VMLOAD_ERROR_LIMIT) {
             g_prefix_error(error, "%s: ", name);
         }
         return false;
     }
-    /* The window may hold more than was asked for. */
-    if (*candidate > max) {
-        return vmload_reader_error(reader, error, VMLOAD_ERROR_LIMIT,
-                                   "a section of %" G_GUINT64_FORMAT
-                                   " bytes exceeds the %s (%"
-                                   G_GUINT64_FORMAT ")", *candidate, name,
-                                   max);
+    if (stage->end == VMLOAD_END_ALL) {
+        stage->candidate = MIN(stage->candidate, stage->max);
+    } else if (!check_staged(reader, stage->candidate, stage->max, name,
+                             error)) {
+        return false;
     }
     vmload_loader_note_staged(loader, loader->staged +
-                                          (rules.nested ? 0 : *candidate));
+                                          (nested ? 0 : stage->candidate));
     return true;
 }
 
 bool vmload_staged_result(VmloadReader *staged, bool ok, uint64_t candidate,
-                          bool *too_short, GError **error)
+                          bool cut, bool *too_short, GError **error)
 {
     const GError *cause = vmload_reader_get_error(staged);
 
@@ -155,7 +214,8 @@ bool vmload_staged_result(VmloadReader *staged, bool ok, uint64_t candidate,
     }
     if (*too_short) {
         g_clear_error(error);
-        return vmload_fail(error, VMLOAD_ERROR_MALFORMED,
+        return vmload_fail(error, cut ? VMLOAD_ERROR_TRUNCATED
+                                      : VMLOAD_ERROR_MALFORMED,
                            "offset 0x%" G_GINT64_MODIFIER "x: expected the "
                            "section to end after %" G_GUINT64_FORMAT
                            " bytes, its device wants more",
@@ -168,29 +228,45 @@ bool vmload_staged_result(VmloadReader *staged, bool ok, uint64_t candidate,
     return false;
 }
 
+/* Is the end of the bytes all that speaks for the section's end? */
+static bool is_cut(const VmloadLoader *loader, const Stage *stage)
+{
+    return stage->end == VMLOAD_END_ALL ||
+           (stage->end == VMLOAD_END_WEAK &&
+            !vmload_loader_has_footers(loader));
+}
+
 /*
  * Runs the device on what is staged. What it consumed decides where the
  * section ends. *@again: it met a false end and may be called again.
  */
 static bool load_candidate(VmloadLoader *loader, VmloadTarget *target,
                            VmloadSection *section, VmloadReader *reader,
-                           uint64_t candidate, bool *again, VmloadCost *cost,
-                           GError **error)
+                           const Stage *stage, bool *again, VmloadCost *cost,
+                           VmloadAttempt *attempt, GError **error)
 {
     uint64_t begin = vmload_reader_get_offset(reader);
     VmloadReader *staged;
     uint64_t visible;
-    bool restartable = false;
+    uint64_t window;
     bool too_short;
+    bool last;
     bool ok;
 
-    vmload_reader_window(reader, &visible);
-    staged = vmload_reader_new_staged(reader, visible, candidate);
-    ok = vmload_target_load(loader, target, section, staged, cost,
-                            &restartable, error);
-    *again = !ok;
-    ok = vmload_staged_result(staged, ok, candidate, &too_short, error);
-    *again = *again && too_short && restartable;
+    vmload_reader_window(reader, &window);
+    /* No more than may be staged, with a footer, whatever is buffered. */
+    visible = MIN(window, stage->max + MIN(VMLOAD_FOOTER_SIZE,
+                                           UINT64_MAX - stage->max));
+    staged = vmload_reader_new_staged(reader, visible, stage->candidate);
+    ok = vmload_target_load(loader, target, section, staged, cost, attempt,
+                            error);
+    *again = !ok && attempt->restartable;
+    /* It has seen all there will ever be. */
+    last = visible == window && vmload_reader_has_ended(reader);
+    ok = vmload_staged_result(staged, ok, stage->candidate,
+                              (*again && last) || is_cut(loader, stage),
+                              &too_short, error);
+    *again = *again && too_short && !last;
     if (ok) {
         vmload_reader_consume(reader,
                               vmload_reader_get_offset(staged) - begin);
@@ -215,59 +291,143 @@ static bool may_wait(const VmloadLoader *loader, const VmloadTarget *target)
              loader->unknown == VMLOAD_UNKNOWN_FAIL));
 }
 
+/*
+ * A false end: the next one. A peer could show one every ten bytes, and each
+ * call begins at the first: beyond a size an eighth more must be there.
+ */
+static void stage_again(VmloadReader *reader, Stage *stage)
+{
+    uint64_t n;
+
+    vmload_reader_window(reader, &n);
+    stage->candidate++;
+    stage->asked = true;
+    /* A host that buffers shows only little at once. */
+    stage->least = n > OFTEN_BYTES && !vmload_reader_is_source(reader)
+                       ? n + n / 8
+                       : 0;
+}
+
 /* Stages up to a believed end and calls the device, until one is the end. */
 static bool load_whole_section(VmloadLoader *loader, VmloadTarget *target,
                                VmloadSection *section, VmloadReader *reader,
-                               VmloadCost *cost, GError **error)
+                               VmloadCost *cost, VmloadAttempt *attempt,
+                               GError **error)
 {
-    uint64_t candidate = 0;
+    Stage stage = {0};
     bool again;
     bool ok;
 
     do {
         uint64_t begin = vmload_clock_ns();
 
-        if (!stage(loader, target, section, reader, &candidate, error)) {
+        if (!stage_on(loader, target, section, reader, &stage, error)) {
             return false;
         }
         cost->staging_ns += vmload_clock_ns() - begin;
-        section->payload_length = candidate;
+        section->payload_length = stage.candidate;
         if (may_wait(loader, target)) {
             return vmload_target_load(loader, target, section, reader, cost,
-                                      NULL, error);
+                                      attempt, error);
         }
-        ok = load_candidate(loader, target, section, reader, candidate,
-                            &again, cost, error);
-        candidate++;
+        ok = load_candidate(loader, target, section, reader, &stage, &again,
+                            cost, attempt, error);
+        stage_again(reader, &stage);
     } while (again);
     return ok;
+}
+
+/* Its parse runs now and says where it ends; it is applied later. */
+static bool load_parsed(VmloadLoader *loader, VmloadTarget *target,
+                        VmloadSection *section, VmloadReader *reader,
+                        VmloadCost *cost, GError **error)
+{
+    VmloadAttempt attempt = {.keep = true};
+
+    if (!load_whole_section(loader, target, section, reader, cost, &attempt,
+                            error) ||
+        !load_footer(loader, reader, section, error)) {
+        vmload_found_discard(&attempt.found, attempt.parsed);
+        return false;
+    }
+    return attempt.parsed == NULL ||
+           vmload_pending_add_parsed(loader, target, section, &attempt,
+                                     error);
+}
+
+/* Nobody is called before the commit: the believed end is the end. */
+static bool load_unseen(VmloadLoader *loader, VmloadTarget *target,
+                        VmloadSection *section, VmloadReader *reader,
+                        VmloadCost *cost, GError **error)
+{
+    uint64_t begin = vmload_clock_ns();
+    Stage stage = {0};
+    const uint8_t *data;
+    uint64_t visible;
+
+    if (!stage_on(loader, target, section, reader, &stage, error)) {
+        return false;
+    }
+    cost->staging_ns = vmload_clock_ns() - begin;
+    section->payload_length = stage.candidate;
+    data = vmload_reader_window(reader, &visible);
+    if (!vmload_pending_add(loader, target, section, data, visible, error)) {
+        return false;
+    }
+    vmload_reader_consume(reader, stage.candidate);
+    return load_footer(loader, reader, section, error);
+}
+
+/*
+ * Its parse runs on a worker, and says there where it ends. Here it is taken
+ * if that is the believed end, and called again if it is not.
+ */
+static bool load_ahead(VmloadLoader *loader, VmloadTarget *target,
+                       VmloadSection *section, VmloadReader *reader,
+                       VmloadCost *cost, GError **error)
+{
+    uint64_t begin = vmload_clock_ns();
+    Stage stage = {0};
+    bool taken;
+
+    if (!vmload_ahead_has(loader, reader, target, section)) {
+        if (!stage_on(loader, target, section, reader, &stage, error) ||
+            !vmload_ahead_push(loader, target, section, reader,
+                               stage.candidate, error)) {
+            return false;
+        }
+    }
+    cost->staging_ns = vmload_clock_ns() - begin;
+    if (!vmload_ahead_take(loader, target, section, reader, cost, &taken,
+                           error)) {
+        return false;
+    }
+    return taken ? load_footer(loader, reader, section, error)
+                 : load_parsed(loader, target, section, reader, cost, error);
 }
 
 static bool load_staged(VmloadLoader *loader, VmloadTarget *target,
                         VmloadSection *section, VmloadReader *reader,
                         VmloadCost *cost, GError **error)
 {
-    uint64_t begin = vmload_clock_ns();
-    const uint8_t *data;
-    uint64_t candidate = 0;
-    uint64_t visible;
+    VmloadAttempt attempt = {0};
 
     if (!vmload_pending_is_wanted(loader, target)) {
         return load_whole_section(loader, target, section, reader, cost,
-                                  error) &&
+                                  &attempt, error) &&
                load_footer(loader, reader, section, error);
     }
-    if (!stage(loader, target, section, reader, &candidate, error)) {
+    if (!vmload_target_check(loader, section, target, error)) {
         return false;
     }
-    cost->staging_ns = vmload_clock_ns() - begin;
-    section->payload_length = candidate;
-    data = vmload_reader_window(reader, &visible);
-    if (!vmload_pending_add(loader, target, section, data, visible, error)) {
-        return false;
+    if (target->kind == VMLOAD_TARGET_RAW ||
+        target->lock != VMLOAD_LOCK_APPLY) {
+        return load_unseen(loader, target, section, reader, cost, error);
     }
-    vmload_reader_consume(reader, candidate);
-    return load_footer(loader, reader, section, error);
+    return vmload_target_is_concurrent(loader, target) &&
+                   vmload_loader_has_footers(loader)
+               ? load_ahead(loader, target, section, reader, cost, error)
+               : load_parsed(loader, target, section, reader, cost, error);
 }
 
 /*

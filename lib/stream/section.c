@@ -145,6 +145,62 @@ bool vmload_section_read(VmloadSectionTable *table, VmloadReader *reader,
     return true;
 }
 
+static uint32_t load_be32(const uint8_t *data)
+{
+    uint32_t value;
+
+    memcpy(&value, data, sizeof(value));
+    return GUINT32_FROM_BE(value);
+}
+
+static bool peek_announcement(const uint8_t *data, uint64_t n, char *idstr,
+                              VmloadSection *section)
+{
+    uint64_t length = n > 0 ? data[0] : 0;
+
+    if (length == 0 || n < 1 + length + 8 ||
+        memchr(data + 1, 0, length) != NULL) {
+        return false;
+    }
+    memcpy(idstr, data + 1, length);
+    idstr[length] = '\0';
+    section->idstr = idstr;
+    section->instance_id = load_be32(data + 1 + length);
+    section->version_id = load_be32(data + 1 + length + 4);
+    section->payload_offset += 1 + length + 8;
+    return true;
+}
+
+bool vmload_section_peek(const VmloadSectionTable *table, const uint8_t *data,
+                         uint64_t n, uint64_t offset, char *idstr,
+                         VmloadSection *section)
+{
+    const SectionEntry *entry;
+
+    if (n < 5 || data[0] < VMLOAD_RECORD_START ||
+        data[0] > VMLOAD_RECORD_FULL) {
+        return false;
+    }
+    memset(section, 0, sizeof(*section));
+    section->struct_size = (uint32_t)sizeof(*section);
+    section->type = data[0];
+    section->section_id = load_be32(data + 1);
+    section->offset = offset;
+    section->payload_offset = offset + 5;
+    if (section->type == VMLOAD_RECORD_START ||
+        section->type == VMLOAD_RECORD_FULL) {
+        return peek_announcement(data + 5, n - 5, idstr, section);
+    }
+    entry = table_get(table, section->section_id);
+    if (entry == NULL) {
+        return false;
+    }
+    section->idstr = entry->idstr;
+    section->instance_id = entry->instance_id;
+    section->version_id = entry->version_id;
+    return true;
+}
+
 bool vmload_section_footer_check(VmloadReader *reader,
                                  const VmloadSection *section, GError **error)
 {

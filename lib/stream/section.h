@@ -32,6 +32,15 @@ bool vmload_section_read(VmloadSectionTable *table, VmloadReader *reader,
                          uint64_t offset, VmloadSection *section,
                          GError **error);
 
+/*
+ * The header of the section that begins with its type byte at @data, which is
+ * @offset in the stream. Announces nothing. False: it is none, or is not
+ * there as a whole. @idstr has the name.
+ */
+bool vmload_section_peek(const VmloadSectionTable *table, const uint8_t *data,
+                         uint64_t n, uint64_t offset, char *idstr,
+                         VmloadSection *section);
+
 /* Is the footer the next thing in @reader? Nothing is read. */
 bool vmload_section_footer_check(VmloadReader *reader,
                                  const VmloadSection *section,

@@ -11,6 +11,12 @@
  */
 #define SETTLE_US (G_USEC_PER_SEC / 2)
 
+/*
+ * After a false end, and where there are no footers: so much silence means
+ * that the source may be done.
+ */
+#define QUIET_US (G_USEC_PER_SEC / 100)
+
 typedef enum {
     VERDICT_NO,   /* cannot be a record */
     VERDICT_MORE, /* could be one; more bytes are needed to tell */
@@ -231,36 +237,107 @@ static bool is_settling(const VmloadStagingRules *rules, uint64_t rest)
     return rest == (rules->footers ? VMLOAD_FOOTER_SIZE + 1u : 1u);
 }
 
+/*
+ * The bytes have ended without evidence. A device that was called at a false
+ * end has them all now and says itself where it ends: that must not depend on
+ * how many of them were there the first time.
+ */
+static bool take_all(VmloadReader *reader, const VmloadStagingRules *rules,
+                     uint64_t n, uint64_t *candidate, VmloadEnd *end,
+                     GError **error)
+{
+    if (!rules->asked || n < *candidate) {
+        return no_end_found(reader, error);
+    }
+    *candidate = n;
+    *end = VMLOAD_END_ALL;
+    return true;
+}
+
 bool vmload_staging_find_end(VmloadReader *reader,
                              const VmloadStagingRules *rules,
-                             uint64_t *candidate, GError **error)
+                             uint64_t *candidate, VmloadEnd *end,
+                             GError **error)
 {
     Scan scan = {rules, vmload_reader_has_ended(reader)};
+    bool quiet = false;
     const uint8_t *data;
     uint64_t from = *candidate;
     uint64_t n;
 
+    *end = VMLOAD_END_EVIDENCE;
     while (true) {
-        Verdict verdict;
+        Verdict verdict = VERDICT_MORE;
         bool silent = false;
+        bool ready;
+        int64_t settle_us;
 
         data = vmload_reader_window(reader, &n);
-        verdict = scan_window(&scan, data, n, &from);
+        ready = n >= rules->least || quiet || scan.end;
+        if (ready) {
+            verdict = scan_window(&scan, data, n, &from);
+        }
         if (verdict == VERDICT_YES || verdict == VERDICT_WEAK) {
             *candidate = from;
+            *end = verdict == VERDICT_WEAK ? VMLOAD_END_WEAK
+                                           : VMLOAD_END_EVIDENCE;
             return from <= rules->max || too_far(reader, rules->max, error);
         }
         if (scan.end) {
-            return no_end_found(reader, error);
+            return take_all(reader, rules, n, candidate, end, error);
         }
-        if (!vmload_reader_grow(reader, from, rules->max,
-                                is_settling(rules, n - from) ? SETTLE_US : 0,
-                                &silent, &scan.end, error)) {
+        settle_us = ready && is_settling(rules, n - from) ? SETTLE_US
+                    : ready                               ? 0
+                                                          : QUIET_US;
+        if (!vmload_reader_grow(reader, from, rules->max, settle_us, &silent,
+                                &scan.end, error)) {
             return false;
         }
-        if (silent) {
+        if (silent && ready) {
             *candidate = from;
             return true;
         }
+        quiet = silent;
     }
+}
+
+bool vmload_staging_find_more(VmloadReader *reader, uint64_t max,
+                              uint64_t *candidate, GError **error)
+{
+    /* At first what is there will do, if it is anything. */
+    uint64_t wanted = *candidate > 0 ? *candidate - 1 : 0;
+    /* A host that buffers shows only little at once. */
+    uint64_t least =
+        vmload_reader_is_source(reader) ? *candidate : MAX(2 * wanted, 1);
+    bool end = vmload_reader_has_ended(reader);
+    bool quiet = false;
+    uint64_t n;
+
+    vmload_reader_window(reader, &n);
+    while (!end && (n < *candidate || n < 1 || (n < least && !quiet))) {
+        bool silent = false;
+
+        if (!vmload_reader_grow(reader, wanted, max,
+                                n >= *candidate && n > 0 ? QUIET_US : 0,
+                                &silent, &end, error)) {
+            return false;
+        }
+        quiet = silent;
+        vmload_reader_window(reader, &n);
+    }
+    if (n < *candidate) {
+        return no_end_found(reader, error);
+    }
+    *candidate = n;
+    return true;
+}
+
+bool vmload_staging_peek_end(const uint8_t *data, uint64_t n,
+                             const VmloadStagingRules *rules,
+                             uint64_t *candidate)
+{
+    const Scan scan = {rules, false};
+
+    return scan_window(&scan, data, n, candidate) == VERDICT_YES &&
+           *candidate <= rules->max;
 }

@@ -31,16 +31,45 @@ typedef struct {
     bool vmdesc;    /* a description may follow EOF */
     bool nested;    /* in a package: the bytes end where it ends */
     uint64_t max;   /* bytes that may be staged */
+    bool asked;     /* the device was called already, at a false end */
+    uint64_t least; /* it is not called again before so many bytes are there */
 } VmloadStagingRules;
+
+/* Why an end is believed. */
+typedef enum {
+    VMLOAD_END_EVIDENCE, /* a record behind it, or silence */
+    VMLOAD_END_WEAK,     /* the bytes end there, and could have been cut */
+    VMLOAD_END_ALL,      /* it is not: this is only all there is */
+} VmloadEnd;
 
 /*
  * Makes the window of @reader, which stands at a payload's first byte, long
  * enough to show the payload's believed end. *@candidate is its length, at
  * least what it holds at the call: 0 at first, one more than the last answer
  * to look for the next.
+ *
+ * VMLOAD_END_ALL is for a device that was called already (@rules->asked).
  */
 bool vmload_staging_find_end(VmloadReader *reader,
                              const VmloadStagingRules *rules,
-                             uint64_t *candidate, GError **error);
+                             uint64_t *candidate, VmloadEnd *end,
+                             GError **error);
+
+/*
+ * The same without evidence, for what may be called as often as one likes and
+ * says itself where it ends: a `parse`, where there are no footers. *@candidate
+ * is all there is; the next time it is twice that, or less if nothing comes.
+ */
+bool vmload_staging_find_more(VmloadReader *reader, uint64_t max,
+                              uint64_t *candidate, GError **error);
+
+/*
+ * Looks for a payload's believed end in @n bytes that begin with it, from
+ * *@candidate on. False: it is not among them, or more are needed to tell;
+ * *@candidate is where to go on when there are.
+ */
+bool vmload_staging_peek_end(const uint8_t *data, uint64_t n,
+                             const VmloadStagingRules *rules,
+                             uint64_t *candidate);
 
 #endif

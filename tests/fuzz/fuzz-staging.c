@@ -55,6 +55,7 @@ static int find_end(const uint8_t *data, uint64_t length, uint32_t step,
     VmloadWait wait = {0};
     GError *error = NULL;
     uint64_t window;
+    VmloadEnd end;
     int code = -1;
 
     fuzz_pieces_init(&pieces, data, length, step);
@@ -62,7 +63,7 @@ static int find_end(const uint8_t *data, uint64_t length, uint32_t step,
     /* A package is all there before its first record is looked at. */
     reader = rules->nested ? vmload_reader_new_memory(data, length, 0)
                            : vmload_reader_new_channel(channel, &wait, NULL);
-    if (vmload_staging_find_end(reader, rules, candidate, &error)) {
+    if (vmload_staging_find_end(reader, rules, candidate, &end, &error)) {
         FUZZ_CHECK(error == NULL);
         vmload_reader_window(reader, &window);
         FUZZ_CHECK(*candidate < window);

@@ -281,7 +281,12 @@ static void test_consumed(void **state)
                  parses ? &apply : NULL, &fake_plain_ops);
         sw_device(fake.out, 5, "cpu", 0, 1, payload, 8);
         sw_eof(fake.out);
-        fake_run_fails(&fake, VMLOAD_ERROR_MALFORMED, cases[i / 2].part);
+        /* A parse is asked again and again, until the bytes end. */
+        fake_run_fails(&fake,
+                       parses && cases[i / 2].take > 100
+                           ? VMLOAD_ERROR_TRUNCATED
+                           : VMLOAD_ERROR_MALFORMED,
+                       cases[i / 2].part);
         /* A device that parses first is not touched. */
         assert_null(strstr(fake.log->str, "apply"));
         fake_clear(&fake, NULL);

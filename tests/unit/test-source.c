@@ -174,10 +174,13 @@ static void test_far_peek(void **state)
 static void check_section(uint32_t payload, uint64_t step)
 {
     VmloadSectionTable *table = vmload_section_table_new();
-    const VmloadStagingRules rules = {table, ID, true, true, false, 1 << 20};
+    const VmloadStagingRules rules = {.table = table, .section_id = ID,
+                                      .footers = true, .vmdesc = true,
+                                      .max = 1 << 20};
     GByteArray *out = sw_new();
     Source *source = g_new0(Source, 1);
     uint64_t candidate = 0;
+    VmloadEnd end;
     GError *error = NULL;
     const uint8_t *shown;
     uint64_t visible;
@@ -189,7 +192,7 @@ static void check_section(uint32_t payload, uint64_t step)
     sw_fill(out, 1, 3000);
     source_open(source, out->data, out->len, step, true);
     if (!vmload_staging_find_end(source->reader, &rules, &candidate,
-                                 &error)) {
+                                 &end, &error)) {
         fail_msg("%u, %u at a time: %s", payload, (unsigned)step,
                  error->message);
     }
@@ -238,10 +241,13 @@ static void test_staging(void **state)
 static void test_past_the_end(void **state)
 {
     VmloadSectionTable *table = vmload_section_table_new();
-    const VmloadStagingRules rules = {table, ID, true, true, false, 1 << 20};
+    const VmloadStagingRules rules = {.table = table, .section_id = ID,
+                                      .footers = true, .vmdesc = true,
+                                      .max = 1 << 20};
     Source *source = g_new0(Source, 1);
     GByteArray *out = sw_new();
     uint64_t candidate = 0;
+    VmloadEnd end;
 
     (void)state;
     sw_fill(out, 0x7e, 50000);
@@ -250,7 +256,7 @@ static void test_past_the_end(void **state)
     sw_fill(out, 0x55, 100);
     source_open(source, out->data, out->len, 4096, true);
     assert_true(vmload_staging_find_end(source->reader, &rules, &candidate,
-                                        NULL));
+                                        &end, NULL));
     assert_int_equal(candidate, 50000);
     vmload_reader_consume(source->reader, 50000 + 5 + 17 + 50);
     assert_int_equal(fake_file_position(&source->file), 50000 + 5 + 17 + 50);

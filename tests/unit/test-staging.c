@@ -153,13 +153,15 @@ static void check_case(const Case *one, const VmloadSectionTable *table,
                        uint64_t step)
 {
     const VmloadWait wait = {0};
-    VmloadStagingRules rules = {table, ID, one->footers, true, one->nested,
-                                1 << 20};
+    VmloadStagingRules rules = {.table = table, .section_id = ID,
+                                .footers = one->footers, .vmdesc = true,
+                                .nested = one->nested, .max = 1 << 20};
     GByteArray *out = sw_new();
     VmloadChannel *channel;
     VmloadReader *reader;
     GError *error = NULL;
     uint64_t candidate = 0;
+    VmloadEnd end;
     uint64_t visible;
     Drip drip;
 
@@ -168,7 +170,7 @@ static void check_case(const Case *one, const VmloadSectionTable *table,
     channel = drip_channel(&drip);
     reader = vmload_reader_new_channel(channel, &wait, &error);
     assert_non_null(reader);
-    if (!vmload_staging_find_end(reader, &rules, &candidate, &error)) {
+    if (!vmload_staging_find_end(reader, &rules, &candidate, &end, &error)) {
         fail_msg("%s, %u at a time: %s", one->name, (unsigned)step,
                  error->message);
     }
@@ -205,7 +207,9 @@ static void test_ends(void **state)
 static void test_cut(void **state)
 {
     VmloadSectionTable *table = announced_table();
-    VmloadStagingRules rules = {table, ID, true, true, false, 1 << 20};
+    VmloadStagingRules rules = {.table = table, .section_id = ID,
+                                .footers = true, .vmdesc = true,
+                                .max = 1 << 20};
     GByteArray *out = sw_new();
     guint n;
 
@@ -215,8 +219,9 @@ static void test_cut(void **state)
         VmloadReader *reader = vmload_reader_new_memory(out->data, n, 0);
         GError *error = NULL;
         uint64_t candidate = 0;
+        VmloadEnd end;
 
-        assert_false(vmload_staging_find_end(reader, &rules, &candidate,
+        assert_false(vmload_staging_find_end(reader, &rules, &candidate, &end,
                                              &error));
         assert_unit_error(&error, VMLOAD_ERROR_TRUNCATED, "section's end");
         vmload_reader_free(reader);
@@ -228,19 +233,23 @@ static void test_cut(void **state)
 static void test_limit(void **state)
 {
     VmloadSectionTable *table = announced_table();
-    VmloadStagingRules rules = {table, ID, true, true, false, 300000};
+    VmloadStagingRules rules = {.table = table, .section_id = ID,
+                                .footers = true, .vmdesc = true,
+                                .max = 300000};
     const VmloadWait wait = {0};
     GByteArray *out = sw_new();
     VmloadChannel *channel;
     VmloadReader *reader;
     GError *error = NULL;
     uint64_t candidate = 0;
+    VmloadEnd end;
 
     (void)state;
     sw_fill(out, 0x7e, 400000);
     channel = vmload_channel_new_memory(out->data, out->len, NULL, NULL);
     reader = vmload_reader_new_channel(channel, &wait, &error);
-    assert_false(vmload_staging_find_end(reader, &rules, &candidate, &error));
+    assert_false(vmload_staging_find_end(reader, &rules, &candidate, &end,
+                                         &error));
     assert_unit_error(&error, VMLOAD_ERROR_LIMIT, "300000");
     vmload_reader_free(reader);
     vmload_channel_unref(channel);
