@@ -458,6 +458,44 @@ def check_waits(root, findings):
         findings.add(page, 1, f'a row for {name}, which does not wait')
 
 
+# --- a unit test for each file --------------------------------------------
+
+def read_units_table(root):
+    """tests/lint/units: FILE, TESTS, WHY, a line each."""
+    rows = []
+    text = (root / 'tests' / 'lint' / 'units').read_text()
+    for number, line in enumerate(text.splitlines(), 1):
+        if line and not line.startswith('#'):
+            name, tests, _why = re.split(r'\s{2,}', line, maxsplit=2)
+            rows.append((number, name, tests.split()))
+    return rows
+
+
+def check_units(root, findings):
+    """Each lib/DIR/NAME.c has tests/unit/test-[DIR-]NAME.c, or a reason."""
+    files = sources(root, ['lib'], {'.c'})
+    findings.require(files, 'file in lib/')
+    folder = root / 'tests' / 'unit'
+    built = (folder / 'meson.build').read_text()
+    missing = {}
+    for path in files:
+        names = [f'{path.parent.name}-{path.stem}', path.stem]
+        if not any((folder / f'test-{name}.c').exists() for name in names):
+            missing[str(path.relative_to(root))] = path
+    for number, name, tests in read_units_table(root):
+        if missing.pop(name, None) is None:
+            findings.add('tests/lint/units', number,
+                         f'{name} needs no exception')
+        for test in tests:
+            if not (root / 'tests' / test).exists():
+                findings.add('tests/lint/units', number, f'no tests/{test}')
+    for name in sorted(missing):
+        findings.add(missing[name], 1, 'no unit test has its name')
+    for path in sorted(folder.glob('test-*.c')):
+        if f"'{path.stem.removeprefix('test-')}'" not in built:
+            findings.add(path, 1, 'not in tests/unit/meson.build')
+
+
 # --- the table of errors --------------------------------------------------
 
 def check_errors(root, findings):
@@ -481,7 +519,8 @@ def main():
     checks = {'symbols': check_symbols, 'abi': check_abi, 'calls': check_calls,
               'sizes': check_sizes, 'comments': check_comments,
               'citations': check_citations, 'errors': check_errors,
-              'tree': check_tree, 'links': check_links, 'waits': check_waits}
+              'tree': check_tree, 'links': check_links, 'units': check_units,
+              'waits': check_waits}
     if len(sys.argv) < 3 or sys.argv[1] not in checks:
         print(__doc__, 'Checks:', ' '.join(checks), file=sys.stderr)
         return 2

@@ -1,11 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The guard of the big lock, and the cancel level. */
+/* The guard of the big lock: holds, nested and adopted. */
 #include "unit.h"
 
-#include <errno.h>
-#include <poll.h>
-
-#include "host/cancel.h"
 #include "host/guard.h"
 
 typedef struct {
@@ -138,44 +134,11 @@ static void test_lockless(void **state)
     assert_true(vmload_guard_may_wait(&guard));
 }
 
-static bool is_readable(const VmloadCancel *cancel)
-{
-    struct pollfd fd = {.fd = vmload_cancel_get_fd(cancel), .events = POLLIN};
-
-    return poll(&fd, 1, 0) == 1;
-}
-
-/* A level: once set it stays, however often and by whom. */
-static void test_cancel(void **state)
-{
-    GError *error = NULL;
-    VmloadCancel *cancel = vmload_cancel_new(&error);
-    int i;
-
-    (void)state;
-    assert_non_null(cancel);
-    assert_false(vmload_cancel_is_set(cancel));
-    assert_true(vmload_cancel_check(cancel, &error));
-    assert_false(is_readable(cancel));
-    for (i = 0; i < 3; i++) {
-        errno = 77;
-        vmload_cancel_fire(cancel);
-        assert_int_equal(errno, 77);
-        assert_true(vmload_cancel_is_set(cancel));
-        assert_true(is_readable(cancel));
-        assert_false(vmload_cancel_check(cancel, &error));
-        assert_unit_error(&error, VMLOAD_ERROR_CANCELLED, "cancelled");
-    }
-    vmload_cancel_free(cancel);
-    vmload_cancel_free(NULL);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_hold),     cmocka_unit_test(test_nested),
         cmocka_unit_test(test_adopted),  cmocka_unit_test(test_lockless),
-        cmocka_unit_test(test_cancel),
     };
 
     return cmocka_run_group_tests_name("guard", tests, NULL, NULL);

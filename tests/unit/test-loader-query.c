@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Queries from any thread, references, and state changes in a main loop. */
+/* Queries from any thread, and references. */
 #include "unit.h"
 
-#include <poll.h>
-#include <unistd.h>
 #include <vmload/loader.h>
 
 #include "stream-writer.h"
@@ -33,63 +31,6 @@ static VmloadLoader *make_loader(const GByteArray *stream)
         loader,
         vmload_channel_new_memory(stream->data, stream->len, NULL, NULL));
     return loader;
-}
-
-static gboolean on_state(VmloadLoader *loader, VmloadState state,
-                         void *opaque)
-{
-    VmloadState *last = opaque;
-
-    assert_int_equal(vmload_loader_get_state(loader) >= state, true);
-    assert_true(state >= *last);
-    *last = state;
-    return state < VMLOAD_STATE_COMPLETED;
-}
-
-/* The owner frees the loader while the source still holds a reference. */
-static void test_source(void **state)
-{
-    GByteArray *stream = make_stream();
-    GMainContext *context = g_main_context_new();
-    VmloadLoader *loader = make_loader(stream);
-    GSource *source = vmload_loader_create_source(loader);
-    VmloadState last = VMLOAD_STATE_CONFIGURING;
-
-    (void)state;
-    g_source_set_callback(source, G_SOURCE_FUNC(on_state), &last, NULL);
-    g_source_attach(source, context);
-    assert_true(vmload_loader_start(loader, NULL));
-    while (last < VMLOAD_STATE_COMPLETED) {
-        g_main_context_iteration(context, TRUE);
-    }
-    assert_int_equal(last, VMLOAD_STATE_COMPLETED);
-    assert_true(vmload_loader_wait(loader, NULL));
-    vmload_loader_free(loader);
-    assert_true(g_source_is_destroyed(source));
-    g_source_unref(source);
-    g_main_context_unref(context);
-    g_byte_array_unref(stream);
-}
-
-static void test_event_fd(void **state)
-{
-    GByteArray *stream = make_stream();
-    VmloadLoader *loader = make_loader(stream);
-    struct pollfd pollfd = {.fd = vmload_loader_get_event_fd(loader),
-                            .events = POLLIN};
-    uint64_t changes = 0;
-
-    (void)state;
-    assert_int_equal(poll(&pollfd, 1, 0), 0);
-    assert_true(vmload_loader_run(loader, 0, NULL));
-    assert_int_equal(poll(&pollfd, 1, 0), 1);
-    assert_int_equal(read(pollfd.fd, &changes, sizeof(changes)),
-                     sizeof(changes));
-    /* WAITING, ACTIVE, FINISHING, COMPLETED. */
-    assert_int_equal(changes, 4);
-    assert_int_equal(poll(&pollfd, 1, 0), 0);
-    vmload_loader_free(loader);
-    g_byte_array_unref(stream);
 }
 
 static void *query_thread(void *opaque)
@@ -157,8 +98,6 @@ static void test_stress(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_source),
-        cmocka_unit_test(test_event_fd),
         cmocka_unit_test(test_stress),
     };
 

@@ -503,43 +503,6 @@ static void test_registered_twice(void **state)
     g_free(host);
 }
 
-static void test_block_arguments(void **state)
-{
-    char name[300];
-    const struct {
-        const char *idstr;
-        uint64_t used;
-        uint64_t max;
-    } cases[] = {
-        {"", P, P},       {name, P, P},
-        {"r", 0, 0},      {"r", P + 1, P},
-        {"r", P, (uint64_t)1 << 63},
-    };
-    GError *error = NULL;
-    VmloadRamBlock *block;
-    size_t i;
-
-    (void)state;
-    memset(name, 'n', 256);
-    name[256] = '\0';
-    for (i = 0; i < G_N_ELEMENTS(cases); i++) {
-        assert_null(vmload_ram_block_new(cases[i].idstr, cases[i].used,
-                                         cases[i].max,
-                                         vmload_ram_sink_new_null(), &error));
-        assert_unit_error(&error, VMLOAD_ERROR_FAILED, "RAM block");
-    }
-    name[255] = '\0';
-    block = vmload_ram_block_new(name, P, P, vmload_ram_sink_new_null(),
-                                 &error);
-    assert_non_null(block);
-    assert_false(vmload_ram_block_set_page_size(block, 3 * P, &error));
-    assert_unit_error(&error, VMLOAD_ERROR_FAILED, "power of two");
-    assert_false(vmload_ram_block_set_page_size(block, 0, &error));
-    assert_unit_error(&error, VMLOAD_ERROR_FAILED, "power of two");
-    vmload_ram_block_free(block);
-    vmload_ram_block_free(NULL);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -551,7 +514,6 @@ int main(void)
         cmocka_unit_test(test_resize_refused),
         cmocka_unit_test(test_announced),
         cmocka_unit_test(test_registered_twice),
-        cmocka_unit_test(test_block_arguments),
     };
 
     return cmocka_run_group_tests_name("ram-blocklist", tests, NULL, NULL);

@@ -446,5 +446,5 @@ int main(void)
         cmocka_unit_test(test_options),
     };
 
-    return cmocka_run_group_tests_name("loader-apply", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("loader-state", tests, NULL, NULL);
 }

@@ -341,5 +341,5 @@ int main(void)
         cmocka_unit_test(test_quit_in_package),
     };
 
-    return cmocka_run_group_tests_name("loader-commands", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("loader-command", tests, NULL, NULL);
 }

@@ -336,5 +336,5 @@ int main(void)
         cmocka_unit_test(test_refused),   cmocka_unit_test(test_change),
     };
 
-    return cmocka_run_group_tests_name("multifd-methods", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("multifd-method", tests, NULL, NULL);
 }
