@@ -117,17 +117,19 @@ typedef struct {
 
 /**
  * VmloadDeviceFlags:
- * @VMLOAD_DEVICE_RESTARTABLE: the device's `load` or `parse` may be called
- *     again from the section's first byte after it failed for want of bytes
+ * @VMLOAD_DEVICE_RESTARTABLE: the device's `load` may be called again from
+ *     the section's first byte after it failed for want of bytes
  *     (VMLOAD_ERROR_TRUNCATED from its reader). The library then gives the
  *     lock back, stages on to the next believed end, and calls it again.
  *     Without this flag a payload that contains a false end fails the load,
- *     unless the rest of the section happens to be in memory.
+ *     unless the rest of the section happens to be in memory. A `parse` is
+ *     called again with or without it.
  * @VMLOAD_DEVICE_CONCURRENT: the device's `parse` (VMLOAD_LOCK_APPLY) may run
- *     on a worker thread while later sections are read, loaded and parsed.
- *     Its `apply` then comes when it is parsed: not before those of the
- *     devices in `after`, and otherwise in any order. For devices that were
- *     registered up front.
+ *     on a worker thread while bytes are received and sections of other such
+ *     devices, directly behind it, are parsed. It may be called with bytes
+ *     that turn out not to be a section; what it returned is then freed
+ *     unused. Its `apply` comes in the stream's order, but not before those
+ *     of the devices in `after`. For devices that were registered up front.
  *
  * Since: 0.1
  */
@@ -143,8 +145,9 @@ typedef enum {
  * @load: reads one section from @reader. WHOLE: big lock held. NONE: not
  *     held, the reader streams. Required where the plan names WHOLE or NONE.
  * @parse: APPLY: reads one section without the lock and returns what it
- *     parsed, NULL on error. @apply follows only if @parse stopped where the
- *     section ends.
+ *     parsed, NULL on error. It has no other effect: after a read beyond the
+ *     end of its reader it is called again when more is there. @apply follows
+ *     only if @parse stopped where the section ends.
  * @apply: APPLY: makes @parsed the device's state, big lock held.
  * @parsed_free: frees what @parse returned, after @apply or instead of it.
  *     No lock. Optional: then nothing is freed.
