@@ -91,16 +91,18 @@ vmload_install()
     if [ -z "$missing" ]; then
         return 0
     fi
-    # shellcheck disable=SC2086
-    echo "installing:" $missing >&2
     if [ "$(id -u)" -ne 0 ]; then
         if ! command -v sudo >/dev/null; then
-            # shellcheck disable=SC2086
-            echo "not root and no sudo; as root: apt-get install" $missing >&2
+            printf '%s\n' "Packages are missing, and this is neither root" \
+                "nor is there sudo. Run this as root, then try again:" \
+                "  apt-get update" \
+                "  apt-get install --no-install-recommends ${missing//$'\n'/ }" >&2
             return 1
         fi
         sudo=sudo
     fi
+    # shellcheck disable=SC2086
+    echo "installing:" $missing >&2
     $sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq update >&2 || return 1
     # shellcheck disable=SC2086
     $sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y \
