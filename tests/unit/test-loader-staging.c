@@ -249,6 +249,8 @@ static bool load_parsed(const GByteArray *stream, uint64_t step,
     assert_true(vmload_loader_add_device(loader, "cpu", 0, 1, 1, &plan,
                                          &fake_ops, device, NULL, NULL));
     vmload_loader_set_commit(loader, parsing->commit);
+    vmload_loader_set_presence(loader, VMLOAD_PRESENCE_AUTO,
+                               VMLOAD_PRESENCE_AUTO, VMLOAD_PRESENCE_AUTO);
     vmload_loader_set_channel(loader, drip_channel(&drip));
     ok = vmload_loader_run(loader, 0, error);
     vmload_loader_free(loader);
@@ -371,6 +373,53 @@ static void test_in_pieces(void **state)
     g_byte_array_unref(payload);
 }
 
+/*
+ * Without footers the parse says how long the section is: neither a record of
+ * which there is no evidence behind it nor a false one in it matters. Cut
+ * before its end, it is never applied.
+ */
+static void test_without_footers(void **state)
+{
+    static const uint64_t steps[] = {1, 3, 50, 1 << 20};
+    const uint8_t ping[4] = {0};
+    size_t i;
+    guint cut;
+
+    (void)state;
+    for (i = 0; i < 2 * G_N_ELEMENTS(steps); i++) {
+        GByteArray *payload = make_payload(&cases[0]);
+        GByteArray *stream = sw_new();
+        GError *error = NULL;
+        Device device;
+        guint end;
+
+        sw_header(stream);
+        sw_section_full(stream, 0, "timer", 0, 2);
+        sw_bytes(stream, payload->data, payload->len);
+        end = stream->len;
+        sw_command(stream, SW_CMD_OPEN_RETURN_PATH, NULL, 0);
+        sw_command(stream, SW_CMD_PING, ping, sizeof(ping));
+        sw_eof(stream);
+        if (!load_parsed(stream, steps[i / 2], &parsings[i % 2], &device,
+                         &error)) {
+            fail_msg("%s, %u at a time: %s", parsings[i % 2].name,
+                     (unsigned)steps[i / 2], error->message);
+        }
+        assert_int_equal(device.applied, 1);
+        assert_memory_equal(device.loaded, payload->data, PAYLOAD_SIZE);
+        for (cut = end - PAYLOAD_SIZE; cut < end; cut++) {
+            stream->len = cut;
+            assert_false(load_parsed(stream, steps[i / 2], &parsings[i % 2],
+                                     &device, &error));
+            assert_unit_error(&error, VMLOAD_ERROR_TRUNCATED,
+                              "section 'timer'");
+            assert_int_equal(device.applied, 0);
+        }
+        g_byte_array_unref(stream);
+        g_byte_array_unref(payload);
+    }
+}
+
 /* Everything is in memory: the device finds the end past the false one. */
 static void test_all_buffered(void **state)
 {
@@ -473,6 +522,7 @@ int main(void)
         cmocka_unit_test(test_parsed),
         cmocka_unit_test(test_parsed_cut),
         cmocka_unit_test(test_in_pieces),
+        cmocka_unit_test(test_without_footers),
         cmocka_unit_test(test_allowed),
     };
 
