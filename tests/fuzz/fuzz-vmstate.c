@@ -7,6 +7,7 @@
  */
 #include "fuzz.h"
 
+#include "device/vmstate-shadow.h"
 #include "stream/reader.h"
 
 #include <vmload/vmstate.h>
@@ -284,6 +285,31 @@ static const VmloadStateDesc fuzzed_desc = {
                                                     &number_desc, NULL},
 };
 
+/* What can be decoded apart from the object: no CUSTOM field. */
+static const VmloadField apart_fields[] = {
+    VMLOAD_FIELD_LIST(list, Fuzzed, Node, &node_desc, &node_ops),
+    VMLOAD_FIELD_TREE_DIRECT(tree, Fuzzed, Node, &node_desc, &node_ops),
+    VMLOAD_FIELD_TREE(tree, Fuzzed, Part, &part_desc, Node, &node_desc,
+                      &node_ops),
+    VMLOAD_FIELD_TMP(Tmp, &tmp_desc),
+    VMLOAD_FIELD_END,
+};
+static const VmloadStateDesc apart_list_desc = {
+    VMLOAD_STATE_DESC_INIT,
+    .name = "f/list",
+    .fields = apart_fields,
+};
+static const VmloadStateDesc apart_desc = {
+    VMLOAD_STATE_DESC_INIT,
+    .version_id = 2,
+    .minimum_version_id = 1,
+    .name = "f",
+    .fields = fuzzed_fields,
+    .subsections = (const VmloadStateDesc *const[]){&sub_desc,
+                                                    &apart_list_desc,
+                                                    &number_desc, NULL},
+};
+
 static void fuzzed_init(Fuzzed *fuzzed)
 {
     memset(fuzzed, 0, sizeof(*fuzzed));
@@ -335,6 +361,98 @@ static bool load(VmloadReader *reader, uint32_t version, uint64_t *end)
     return ok;
 }
 
+static void no_fence(void *opaque)
+{
+    (void)opaque;
+}
+
+/* The code of the error, or -1. APPLY (@apart): decodes, then commits. */
+static int load_apart(Fuzzed *fuzzed, const uint8_t *data, size_t size,
+                      uint32_t version, bool apart)
+{
+    const VmloadStateFence fence = {no_fence, no_fence, NULL};
+    VmloadReader *reader = vmload_reader_new_memory(data, size, 0);
+    VmloadStateShadow *shadow;
+    VmloadLimits limits;
+    GError *error = NULL;
+    bool ok;
+    int code;
+
+    vmload_limits_init(&limits);
+    limits.elements = 4096;
+    limits.element_bytes = 1 << 22;
+    fuzzed_init(fuzzed);
+    if (apart) {
+        shadow = vmload_state_decode(&apart_desc, fuzzed, sizeof(*fuzzed),
+                                     version, reader, &limits, &fence,
+                                     &error);
+        ok = shadow != NULL && vmload_state_commit(shadow, &error);
+        vmload_state_shadow_free(shadow);
+    } else {
+        ok = vmload_state_load(&apart_desc, fuzzed, version, reader, &limits,
+                               &error);
+    }
+    FUZZ_CHECK(ok == (error == NULL));
+    code = ok ? -1 : error->code;
+    g_clear_error(&error);
+    vmload_reader_free(reader);
+    return code;
+}
+
+/* Both are of the same bytes: what they hold and what they point to. */
+static void check_same(const Fuzzed *one, const Fuzzed *other)
+{
+    const Node *node = one->list;
+    const Node *twin = other->list;
+    size_t i;
+
+    FUZZ_CHECK(memcmp(one, other, offsetof(Fuzzed, words)) == 0);
+    FUZZ_CHECK(memcmp(one->bits, other->bits, sizeof(one->bits)) == 0);
+    FUZZ_CHECK(memcmp(&one->part, &other->part, sizeof(one->part)) == 0);
+    FUZZ_CHECK(memcmp(one->parts, other->parts, sizeof(one->parts)) == 0);
+    FUZZ_CHECK(one->computed == other->computed && one->tree == other->tree);
+    FUZZ_CHECK(memcmp(one->given, other->given, 3 * sizeof(Part)) == 0);
+    FUZZ_CHECK(memcmp(one->some[1], other->some[1], sizeof(Part)) == 0);
+    for (i = 0; i < G_N_ELEMENTS(one->any); i++) {
+        FUZZ_CHECK((one->any[i] == NULL) == (other->any[i] == NULL));
+        FUZZ_CHECK(one->any[i] == NULL ||
+                   memcmp(one->any[i], other->any[i], sizeof(Part)) == 0);
+    }
+    FUZZ_CHECK((one->words == NULL) == (other->words == NULL));
+    FUZZ_CHECK((one->bytes == NULL) == (other->bytes == NULL));
+    FUZZ_CHECK((one->allocated == NULL) == (other->allocated == NULL));
+    for (; node != NULL && twin != NULL; node = node->next) {
+        FUZZ_CHECK(node->n == twin->n);
+        FUZZ_CHECK(node->words == NULL || twin->words == NULL ||
+                   memcmp(node->words, twin->words,
+                          node->n * sizeof(*node->words)) == 0);
+        twin = twin->next;
+    }
+    FUZZ_CHECK(node == NULL && twin == NULL);
+}
+
+/* WHOLE and APPLY of the same bytes: the same object, or both fail. */
+static void check_apart(const uint8_t *data, size_t size, uint32_t version)
+{
+    Fuzzed one;
+    Fuzzed other;
+    int code;
+    int code_apart;
+
+    FUZZ_CHECK(vmload_state_shadow_check(&apart_desc, sizeof(one), NULL));
+    code = load_apart(&one, data, size, version, false);
+    code_apart = load_apart(&other, data, size, version, true);
+    /* A shadow takes memory of its own against the limit. */
+    if (code_apart != VMLOAD_ERROR_LIMIT) {
+        FUZZ_CHECK((code == -1) == (code_apart == -1));
+        if (code == -1) {
+            check_same(&one, &other);
+        }
+    }
+    fuzzed_clear(&one);
+    fuzzed_clear(&other);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     VmloadChannel *channel;
@@ -360,5 +478,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     vmload_channel_unref(channel);
     FUZZ_CHECK(ok[0] == ok[1]);
     FUZZ_CHECK(!ok[0] || end[0] == end[1]);
+    check_apart(data + 2, size - 2, data[0]);
     return 0;
 }
