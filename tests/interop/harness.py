@@ -433,7 +433,7 @@ def rdma_listens(port):
     shown = subprocess.run(["rdma", "-j", "resource", "show", "cm_id"],
                            stdout=subprocess.PIPE, check=True).stdout
     return any(entry.get("state") == "LISTEN" and
-               str(entry.get("src-port")) == str(port)
+               entry["src-addr"].rsplit(":", 1)[1] == str(port)
                for entry in json.loads(shown or b"[]"))
 
 
