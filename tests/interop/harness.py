@@ -693,7 +693,7 @@ def main(namespace, qemu=True):
         except Skip as reason:
             verdict = "skipped: %s" % reason
         except (AssertionError, HarnessError, OSError, KeyError, ValueError,
-                check_pattern.PatternError) as error:
+                subprocess.SubprocessError, check_pattern.PatternError) as error:
             verdict = "FAILED: %s: %s" % (type(error).__name__, error)
             if os.environ.get("VMLOAD_TRACEBACK"):
                 traceback.print_exc()
