@@ -187,6 +187,14 @@ static bool load_header(VmloadLoader *loader, GError **error)
     const uint8_t *first;
     uint64_t available;
 
+    /*
+     * Who connected must begin. Sockets have: that is how they were told
+     * apart. Over RDMA nothing comes before it is asked for.
+     */
+    if (loader->listener != NULL) {
+        vmload_reader_set_timeout(loader->reader,
+                                  (int64_t)loader->handshake_ms * 1000);
+    }
     if (!vmload_reader_peek(loader->reader, 1, &first, &available, error)) {
         return false;
     }
