@@ -471,21 +471,19 @@ static bool finish_host(VmloadLoader *loader, const GError *cause,
 
 /*
  * SHUT 0 must arrive: without it the source takes its guest back. Nothing is
- * to be done for a source that does not hear of a failure.
+ * to be done for a source that does not hear of a failure. True: it is on its
+ * way, or nobody waits for it.
  */
-static void send_shut(VmloadLoader *loader, bool loaded)
+static bool send_shut(VmloadLoader *loader, bool loaded)
 {
     const VmloadWait patient = {.cancel = loader->cancel};
     const VmloadWait hasty = {.timeout_us = LAST_WORD_US};
 
-    if (!vmload_return_path_is_open(&loader->return_path)) {
-        return;
-    }
-    if (!vmload_return_path_shut(&loader->return_path, loaded ? 0 : 1,
-                                 loaded ? &patient : &hasty, NULL) &&
-        loaded) {
-        vmload_return_path_flush(&loader->return_path, &hasty, NULL);
-    }
+    return !vmload_return_path_is_open(&loader->return_path) ||
+           vmload_return_path_shut(&loader->return_path, loaded ? 0 : 1,
+                                   loaded ? &patient : &hasty, NULL) ||
+           (loaded && vmload_return_path_flush(&loader->return_path, &hasty,
+                                               NULL));
 }
 
 /* Tells the source how it went, where it listens, and lets it go. */
@@ -493,10 +491,10 @@ static void disconnect(VmloadLoader *loader, bool loaded)
 {
     const VmloadWait leave = {.cancel = loader->cancel,
                               .timeout_us = LEAVE_US};
+    bool sent = send_shut(loader, loaded);
 
-    send_shut(loader, loaded);
     vmload_return_path_close(&loader->return_path);
-    if (loader->channel != NULL && loaded) {
+    if (loader->channel != NULL && loaded && sent) {
         vmload_channel_await_peer(loader->channel, &leave);
     }
     if (loader->channel != NULL) {
