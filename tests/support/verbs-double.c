@@ -173,8 +173,8 @@ static void play(void)
                        vd.connections[VD_MAIN].id, NULL, 0);
         }
         if (step->kind == STEP_LAST) {
-            vd_push_event(RDMA_CM_EVENT_DISCONNECTED, vd.connections[VD_MAIN].id,
-                       NULL, 0);
+            vd_push_event(RDMA_CM_EVENT_DISCONNECTED,
+                          vd.connections[VD_MAIN].id, NULL, 0);
         }
         step_free(step);
     }
@@ -232,10 +232,10 @@ void vd_receive(int number, const uint8_t *data, uint32_t length)
         g_byte_array_append(vd.back, data + HEADER, length - HEADER);
         if (vd.leave_after_shut && length >= HEADER + 8 &&
             memcmp(data + length - 8, shut, sizeof(shut)) == 0) {
-            vd_push_event(RDMA_CM_EVENT_DISCONNECTED, vd.connections[VD_MAIN].id,
-                       NULL, 0);
-            vd_push_event(RDMA_CM_EVENT_DISCONNECTED, vd.connections[VD_BACK].id,
-                       NULL, 0);
+            vd_push_event(RDMA_CM_EVENT_DISCONNECTED,
+                          vd.connections[VD_MAIN].id, NULL, 0);
+            vd_push_event(RDMA_CM_EVENT_DISCONNECTED,
+                          vd.connections[VD_BACK].id, NULL, 0);
         } else {
             vd_give_credit(number);
         }
