@@ -24,6 +24,9 @@ G_BEGIN_DECLS
  *     `apply` with it.
  * @VMLOAD_LOCK_NONE: the load callback reads a streaming reader and the
  *     lock is never taken.
+ * @VMLOAD_LOCK_STAGED: the section is staged, and the load callback is called
+ *     without the lock: for a thread that must never take it, which hands the
+ *     bytes to another.
  *
  * Since: 0.1
  */
@@ -31,6 +34,7 @@ typedef enum {
     VMLOAD_LOCK_WHOLE,
     VMLOAD_LOCK_APPLY,
     VMLOAD_LOCK_NONE,
+    VMLOAD_LOCK_STAGED,
 } VmloadLock;
 
 /**
@@ -143,7 +147,8 @@ typedef enum {
  * @struct_size: sizeof (VmloadDeviceOps), set by VMLOAD_DEVICE_OPS_INIT.
  * @flags: bits of VmloadDeviceFlags.
  * @load: reads one section from @reader. WHOLE: big lock held. NONE: not
- *     held, the reader streams. Required where the plan names WHOLE or NONE.
+ *     held, the reader streams. STAGED: not held, all is in memory. Required
+ *     where the plan names one of these.
  * @parse: APPLY: reads one section without the lock and returns what it
  *     parsed, NULL on error. It has no other effect: after a read beyond the
  *     end of its reader it is called again when more is there. @apply follows

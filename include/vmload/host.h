@@ -187,7 +187,9 @@ typedef struct {
  * @reserved: zero.
  * @lock: takes the big lock. Optional: the host has none.
  * @unlock: gives it back. Required with @lock.
- * @lock_is_held: does this thread hold it? For assertions only. Optional.
+ * @lock_is_held: does this thread hold it? Any thread. Optional; needed if
+ *     the host calls vmload_loader_dispatch() or sends on the return path
+ *     with a lock that it took itself.
  * @thread_enter: first call on every thread that the library makes; @name
  *     is the thread's name. Optional.
  * @thread_leave: last call on such a thread. Optional.
@@ -233,10 +235,17 @@ typedef struct {
  *     are no queues, and a phase of many devices could keep it out until
  *     its end. A counter around the host's lock function will do. No lock,
  *     must not block. Optional: for hosts whose lock is a queue.
+ * @setup: before the first section, big lock held: what the host does for
+ *     devices that it finds by itself. Before the `setup` of registered
+ *     devices. Optional.
+ * @cleanup: at the end of the load, whatever its outcome and also when @setup
+ *     was not called, big lock held, after the `cleanup` of registered
+ *     devices. Optional.
  *
  * A host. @opaque is what vmload_loader_new() got. All callbacks but @lock,
  * @unlock, @lock_is_held, @lock_is_wanted, @thread_enter and @thread_leave
- * run on the thread that loads the main channel, one at a time. None is
+ * run on the thread that loads the main channel, one at a time, and those for
+ * records also on a thread of the host's that dispatches. None is
  * called with a lock of the library held. With the big lock held a callback
  * may drop and retake it; it must be held again on return.
  *
@@ -272,6 +281,8 @@ typedef struct {
                    const VmloadOutcome *outcome);
     bool (*stalled)(void *opaque, const char *channel, uint64_t silent_ms);
     bool (*lock_is_wanted)(void *opaque);
+    bool (*setup)(void *opaque, GError **error);
+    void (*cleanup)(void *opaque);
 } VmloadHostOps;
 
 /** Initialiser for VmloadHostOps; members follow by name. Since: 0.1 */

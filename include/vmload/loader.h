@@ -9,6 +9,7 @@
 #ifndef VMLOAD_LOADER_H
 #define VMLOAD_LOADER_H
 
+#include <vmload/dispatch.h>
 #include <vmload/host.h>
 #include <vmload/limits.h>
 #include <vmload/listener.h>
@@ -564,7 +565,9 @@ VMLOAD_EXPORT void vmload_loader_cancel(VmloadLoader *loader);
  * @loader: the loader.
  * @error: (nullable): why the host could not do its part; copied.
  *
- * The host has done its part after `finish`. Called once for each `finish`.
+ * The host has done its part. Called once, after `finish` or, by a host that
+ * dispatches beside the load, before it, as soon as that has ended: `finish`
+ * is then called all the same.
  * A cancelled load does not wait for it: then the call may be left out, and
  * must not come after vmload_loader_free(). Of a call and a cancel the first
  * decides: after the call the guest may run here, so that no cancel can give
@@ -573,11 +576,26 @@ VMLOAD_EXPORT void vmload_loader_cancel(VmloadLoader *loader);
  * cancelled.
  *
  * Errors: none.
- * States: running, after `finish` was called. Threads: any. Blocks: no.
+ * States: running, from the first record on. Threads: any. Blocks: no.
  * Since: 0.1
  */
 VMLOAD_EXPORT void vmload_loader_finished(VmloadLoader *loader,
                                           const GError *error);
+
+/**
+ * vmload_loader_get_cancel_fd:
+ * @loader: the loader.
+ *
+ * For a host's own waits on a thread that loads: a descriptor that becomes
+ * readable when the load is cancelled, and stays so. Not to be read.
+ *
+ * Return: (transfer none): the descriptor, good until the last reference is
+ *     gone.
+ * Errors: none.
+ * States: any. Threads: any. Blocks: no.
+ * Since: 0.1
+ */
+VMLOAD_EXPORT int32_t vmload_loader_get_cancel_fd(VmloadLoader *loader);
 
 /**
  * vmload_loader_get_event_fd:
@@ -710,90 +728,6 @@ VMLOAD_EXPORT void vmload_loader_get_stats(VmloadLoader *loader,
  */
 VMLOAD_EXPORT VmloadLedgerEntry *vmload_loader_get_ledger(VmloadLoader *loader,
                                                           uint64_t *n);
-
-/**
- * vmload_loader_dispatch:
- * @loader: the loader.
- * @reader: where records come from: memory of the host's, or what a
- *     callback was given.
- * @error: (nullable): where to put the error.
- *
- * Loads records until EOF: a package of the host's, or the next round of a
- * stream that goes on after EOF. Section ids are shared with the main
- * stream. At most VmloadLimits.nesting deep.
- *
- * Return: VMLOAD_COMMAND_DONE at EOF; VMLOAD_COMMAND_QUIT if a command of the
- *     host said so; VMLOAD_COMMAND_FAILED with @error set.
- * Errors: as vmload_loader_wait().
- * States: running. Threads: callback; with the big lock held @reader must be
- * over memory. Blocks: as @reader does.
- * Since: 0.1
- */
-VMLOAD_EXPORT VmloadCommandResult vmload_loader_dispatch(VmloadLoader *loader,
-                                                         VmloadReader *reader,
-                                                         GError **error);
-
-/**
- * VmloadReturnPathType:
- * Messages to the source, with their numbers on the wire.
- *
- * Since: 0.1
- */
-typedef enum {
-    VMLOAD_RETURN_PATH_SHUT = 1,
-    VMLOAD_RETURN_PATH_PONG = 2,
-    VMLOAD_RETURN_PATH_REQ_PAGES_ID = 3,
-    VMLOAD_RETURN_PATH_REQ_PAGES = 4,
-    VMLOAD_RETURN_PATH_RECV_BITMAP = 5,
-    VMLOAD_RETURN_PATH_RESUME_ACK = 6,
-    VMLOAD_RETURN_PATH_SWITCHOVER_ACK = 7,
-} VmloadReturnPathType;
-
-/**
- * vmload_loader_send_return_path:
- * @loader: the loader.
- * @type: VmloadReturnPathType; SHUT is the library's own and refused.
- * @data: (array length=length) (nullable): the payload.
- * @length: its bytes, at most 512.
- * @error: (nullable): where to put the error.
- *
- * Sends one message to the source, whole, also while other threads do.
- *
- * Return: true if it was written, or waits to be.
- * Errors: VMLOAD_ERROR_FAILED: no return path is open, or a @type or @length
- *     that the source would refuse; VMLOAD_ERROR_IO: the connection broke, or
- *     the source does not read and the queue is full; VMLOAD_ERROR_CANCELLED.
- * States: running. Threads: any, also in callbacks with the big lock held.
- * Blocks: while the connection's buffer is full; never with the big lock
- * held: then the message waits in a queue of 64 KiB, which the loading thread
- * writes before it reads on. (On threads of the host's own this needs
- * `lock_is_held`.)
- * Since: 0.1
- */
-VMLOAD_EXPORT bool vmload_loader_send_return_path(VmloadLoader *loader,
-                                                  VmloadReturnPathType type,
-                                                  const uint8_t *data,
-                                                  uint32_t length,
-                                                  GError **error);
-
-/**
- * vmload_loader_approve_switchover:
- * @loader: the loader.
- * @error: (nullable): where to put the error.
- *
- * One device that said switchover_ack_needed is ready. LEGACY: the last one
- * sends the message; PER_DEVICE: each does. Before the source has opened its
- * return path the message waits for that.
- *
- * Return: true if it was noted and, where due, sent.
- * Errors: VMLOAD_ERROR_FAILED: more calls than devices; and as
- *     vmload_loader_send_return_path().
- * States: running. Threads: any, also in callbacks with the big lock held.
- * Blocks: as vmload_loader_send_return_path().
- * Since: 0.1
- */
-VMLOAD_EXPORT bool vmload_loader_approve_switchover(VmloadLoader *loader,
-                                                    GError **error);
 
 G_END_DECLS
 

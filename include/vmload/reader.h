@@ -11,9 +11,10 @@
  * at its end. Outputs are untouched on failure.
  *
  * Where functions say "while good": inside the callback that received the
- * reader, or, for a reader made by vmload_reader_new_memory(), until it is
- * freed. "As reads do": a streaming reader until the bytes have come or the
- * load is cancelled; a reader over memory never. Errors "of reads":
+ * reader, or, for a reader made by vmload_reader_new_memory() or
+ * vmload_loader_new_reader(), until it is freed. "As reads do": a streaming
+ * reader until the bytes have come or the load is cancelled; a reader over
+ * memory never. Errors "of reads":
  * VMLOAD_ERROR_TRUNCATED (the bytes end too early), and for a streaming
  * reader VMLOAD_ERROR_IO, VMLOAD_ERROR_CANCELLED, VMLOAD_ERROR_TIMEOUT.
  */
@@ -48,9 +49,9 @@ VMLOAD_EXPORT VmloadReader *vmload_reader_new_memory(const uint8_t *data,
 /**
  * vmload_reader_free:
  * @reader: (nullable) (transfer full): a reader made by
- *     vmload_reader_new_memory().
+ *     vmload_reader_new_memory() or vmload_loader_new_reader().
  *
- * Frees the reader, not its bytes.
+ * Frees the reader, not its bytes; the channel of one that has a channel.
  *
  * Errors: none.
  * States: while good. Threads: owner. Blocks: no.

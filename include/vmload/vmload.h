@@ -11,6 +11,7 @@
 #include <vmload/channel.h>
 #include <vmload/device.h>
 #include <vmload/dirty-bitmap.h>
+#include <vmload/dispatch.h>
 #include <vmload/error.h>
 #include <vmload/host.h>
 #include <vmload/limits.h>

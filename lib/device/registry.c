@@ -80,8 +80,8 @@ bool vmload_lock_plan_copy(VmloadLockPlan *dest, const VmloadLockPlan *src,
                                         "VmloadLockPlan", error)) {
         return false;
     }
-    if (plan.start > VMLOAD_LOCK_NONE || plan.part > VMLOAD_LOCK_NONE ||
-        plan.end > VMLOAD_LOCK_NONE || plan.full > VMLOAD_LOCK_NONE) {
+    if (plan.start > VMLOAD_LOCK_STAGED || plan.part > VMLOAD_LOCK_STAGED ||
+        plan.end > VMLOAD_LOCK_STAGED || plan.full > VMLOAD_LOCK_STAGED) {
         return vmload_fail(error, VMLOAD_ERROR_FAILED,
                            "the lock plan names a class that there is not");
     }

@@ -63,7 +63,9 @@ void vmload_guard_lock(VmloadGuard *guard, VmloadHold *hold, const char *what,
     hold->what = what;
     hold->name = name;
     hold->instance_id = instance_id;
-    hold->nested = vmload_guard_is_held(guard);
+    hold->nested = vmload_guard_is_held(guard) ||
+                   (guard->ops->lock_is_held != NULL &&
+                    guard->ops->lock_is_held(guard->opaque));
     if (!hold->nested) {
         guard_let_others(guard);
     }

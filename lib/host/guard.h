@@ -55,7 +55,8 @@ void vmload_guard_adopt(VmloadGuard *guard);
  * good until the lock is given back.
  *
  * May nest, since a host may dispatch a package within a callback that holds
- * the lock: only the outermost hold takes it and is counted.
+ * the lock, or on a thread of its own that does: only the outermost hold that
+ * is ours takes it and is counted.
  */
 void vmload_guard_lock(VmloadGuard *guard, VmloadHold *hold, const char *what,
                        const char *name, uint32_t instance_id);

@@ -280,7 +280,8 @@ static bool look_ahead(VmloadLoader *loader, VmloadReader *reader)
  */
 static bool receive(VmloadLoader *loader, VmloadReader *reader)
 {
-    uint64_t max = loader->limits.staged_bytes - loader->staged;
+    uint64_t max = loader->limits.staged_bytes -
+                   __atomic_load_n(&loader->staged, __ATOMIC_RELAXED);
     bool silent = false;
     bool end;
     uint64_t n;

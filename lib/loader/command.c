@@ -18,7 +18,7 @@ static bool command_open_return_path(VmloadLoader *loader,
 static bool command_ping(VmloadLoader *loader, VmloadReader *payload,
                          GError **error)
 {
-    const VmloadWait *wait;
+    VmloadWait wait;
     uint8_t value[4];
 
     if (!vmload_reader_read(payload, value, sizeof(value), error)) {
@@ -29,10 +29,11 @@ static bool command_ping(VmloadLoader *loader, VmloadReader *payload,
                                    "expected OPEN_RETURN_PATH before PING, "
                                    "found PING");
     }
-    wait = vmload_guard_may_wait(&loader->guard) ? &loader->wait : NULL;
     return vmload_return_path_send(&loader->return_path,
                                    VMLOAD_RETURN_PATH_PONG, value,
-                                   sizeof(value), wait, error);
+                                   sizeof(value),
+                                   vmload_loader_write_wait(loader, &wait),
+                                   error);
 }
 
 static bool command_switchover_start(VmloadLoader *loader,
@@ -93,7 +94,7 @@ static VmloadCommandResult host_command(VmloadLoader *loader,
         return VMLOAD_COMMAND_DEFAULT;
     }
     lock = loader->ops.command_lock != NULL &&
-           loader->ops.command_lock(loader->opaque, command->command) !=
+           loader->ops.command_lock(loader->opaque, command->command) <
                VMLOAD_LOCK_NONE;
     if (lock) {
         vmload_guard_lock(&loader->guard, &hold, "command", NULL, 0);
@@ -255,7 +256,7 @@ static VmloadCommandResult end_command(VmloadLoader *loader,
         return result;
     }
     __atomic_fetch_add(&loader->counters.commands, 1, __ATOMIC_RELAXED);
-    vmload_loader_report_record(loader, VMLOAD_RECORD_COMMAND,
+    vmload_loader_report_record(loader, reader, VMLOAD_RECORD_COMMAND,
                                 command->command, command->offset,
                                 vmload_reader_get_offset(reader) -
                                     command->offset,
@@ -282,6 +283,7 @@ static VmloadCommandResult load_payload(VmloadLoader *loader,
     }
     payload = vmload_reader_new_memory(
         data, (uint64_t)command->length + package, payload_offset);
+    vmload_reader_set_depth(payload, vmload_reader_get_depth(reader) + 1);
     result = process_command(loader, payload, command, asked, error);
     result = end_command(loader, reader, payload, command, result, error);
     vmload_reader_free(payload);

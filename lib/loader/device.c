@@ -342,7 +342,7 @@ bool vmload_found_apply(VmloadLoader *loader, const VmloadFound *found,
  * What was parsed is believed only if the section ends where the parser
  * stopped: the device is not touched by a section that is broken.
  */
-static bool check_parsed(const VmloadLoader *loader,
+static bool check_parsed(VmloadLoader *loader,
                          const VmloadSection *section, VmloadReader *reader,
                          GError **error)
 {
@@ -385,7 +385,7 @@ static bool load_apply(VmloadLoader *loader, const VmloadFound *found,
     return vmload_found_apply(loader, found, &whole, parsed, cost, error);
 }
 
-/* The device reads the stream, and the lock is never taken. */
+/* The device reads the stream, or what is staged of it, without the lock. */
 static bool load_streaming(const VmloadFound *found, VmloadReader *reader,
                            const VmloadSection *section, VmloadCost *cost,
                            GError **error)
@@ -412,10 +412,10 @@ static bool load_unlocked(VmloadLoader *loader, const VmloadTarget *target,
         return load_unknown(loader, section, reader, error);
     }
     note_restartable(&found.ops, target->lock, attempt);
-    return target->lock == VMLOAD_LOCK_NONE
-               ? load_streaming(&found, reader, section, cost, error)
-               : load_apply(loader, &found, reader, section, cost, attempt,
-                            error);
+    return target->lock == VMLOAD_LOCK_APPLY
+               ? load_apply(loader, &found, reader, section, cost, attempt,
+                            error)
+               : load_streaming(&found, reader, section, cost, error);
 }
 
 bool vmload_target_load(VmloadLoader *loader, const VmloadTarget *target,

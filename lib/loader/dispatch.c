@@ -10,6 +10,9 @@
 void vmload_loader_note_record(VmloadLoader *loader, uint32_t record,
                                uint64_t offset, const VmloadSection *section)
 {
+    if (vmload_loader_is_elsewhere(loader)) {
+        return;
+    }
     loader->position_final = false;
     g_mutex_lock(&loader->mutex);
     loader->position.record = record;
@@ -24,7 +27,7 @@ void vmload_loader_note_record(VmloadLoader *loader, uint32_t record,
 
 void vmload_loader_note_failure(VmloadLoader *loader, uint64_t offset)
 {
-    if (loader->position_final) {
+    if (vmload_loader_is_elsewhere(loader) || loader->position_final) {
         return;
     }
     loader->position_final = true;
@@ -33,7 +36,8 @@ void vmload_loader_note_failure(VmloadLoader *loader, uint64_t offset)
     g_mutex_unlock(&loader->mutex);
 }
 
-void vmload_loader_report_record(VmloadLoader *loader, uint32_t type,
+void vmload_loader_report_record(VmloadLoader *loader,
+                                 const VmloadReader *reader, uint32_t type,
                                  uint32_t command, uint64_t offset,
                                  uint64_t length,
                                  const VmloadSection *section)
@@ -45,7 +49,7 @@ void vmload_loader_report_record(VmloadLoader *loader, uint32_t type,
     }
     info.struct_size = (uint32_t)sizeof(info);
     info.type = type;
-    info.depth = loader->depth > 0 ? loader->depth - 1 : 0;
+    info.depth = vmload_reader_get_depth(reader);
     info.command = command;
     info.offset = offset;
     info.length = length;
@@ -77,7 +81,8 @@ static VmloadCommandResult load_record(VmloadLoader *loader,
     vmload_loader_note_record(loader, type, offset, NULL);
     switch (type) {
     case VMLOAD_RECORD_EOF:
-        vmload_loader_report_record(loader, type, 0, offset, 1, NULL);
+        vmload_loader_report_record(loader, reader, type, 0, offset, 1,
+                                    NULL);
         return VMLOAD_COMMAND_DONE;
     case VMLOAD_RECORD_START:
     case VMLOAD_RECORD_PART:
@@ -100,11 +105,12 @@ static VmloadCommandResult load_record(VmloadLoader *loader,
 /* What callbacks could not write, as they held the big lock, goes out. */
 static bool between_records(VmloadLoader *loader, GError **error)
 {
-    const VmloadWait *wait =
-        vmload_guard_may_wait(&loader->guard) ? &loader->wait : NULL;
+    VmloadWait wait;
 
     return vmload_cancel_check(loader->cancel, error) &&
-           vmload_return_path_flush(&loader->return_path, wait, error);
+           vmload_return_path_flush(&loader->return_path,
+                                    vmload_loader_write_wait(loader, &wait),
+                                    error);
 }
 
 VmloadCommandResult vmload_loader_dispatch_records(VmloadLoader *loader,
@@ -112,24 +118,60 @@ VmloadCommandResult vmload_loader_dispatch_records(VmloadLoader *loader,
                                                    GError **error)
 {
     VmloadCommandResult result = VMLOAD_COMMAND_DEFAULT;
+    const uint32_t depth = loader->depth;
+    bool elsewhere = vmload_loader_is_elsewhere(loader);
 
-    if (loader->depth >= loader->limits.nesting) {
+    if (vmload_reader_get_depth(reader) >= loader->limits.nesting) {
         vmload_reader_error(reader, error, VMLOAD_ERROR_LIMIT,
                             "packages are nested deeper than the limit "
                             "nesting (%u)", loader->limits.nesting);
         return VMLOAD_COMMAND_FAILED;
     }
-    loader->depth++;
+    if (!elsewhere) {
+        loader->depth = vmload_reader_get_depth(reader) + 1;
+    }
     while (result == VMLOAD_COMMAND_DEFAULT) {
         result = between_records(loader, error)
                      ? load_record(loader, reader, error)
                      : VMLOAD_COMMAND_FAILED;
     }
-    loader->depth--;
+    if (!elsewhere) {
+        loader->depth = depth;
+    }
     if (result == VMLOAD_COMMAND_FAILED) {
         vmload_loader_note_failure(loader, vmload_reader_get_offset(reader));
     }
     return result;
+}
+
+static bool is_dispatchable(VmloadLoader *loader)
+{
+    VmloadState state = vmload_loader_get_state(loader);
+
+    return state >= VMLOAD_STATE_ACTIVE && state <= VMLOAD_STATE_FINISHING;
+}
+
+VmloadReader *vmload_loader_new_reader(VmloadLoader *loader,
+                                       VmloadChannel *channel, GError **error)
+{
+    VmloadWaitClock *clock;
+    VmloadReader *reader;
+    VmloadWait wait = {0};
+
+    g_return_val_if_fail(loader != NULL && channel != NULL, NULL);
+    clock = g_new0(VmloadWaitClock, 1);
+    vmload_loader_init_wait(loader, &wait, clock);
+    wait.timeout_us = (int64_t)loader->stall_ms * 1000;
+    reader = vmload_reader_new_channel(channel, &wait, error);
+    if (reader == NULL) {
+        g_free(clock);
+        vmload_channel_unref(channel);
+        return NULL;
+    }
+    vmload_reader_attach(reader, clock);
+    vmload_reader_set_counters(reader, &loader->counters.bytes,
+                               &loader->counters.last_byte_ns);
+    return reader;
 }
 
 VmloadCommandResult vmload_loader_dispatch(VmloadLoader *loader,
@@ -138,6 +180,10 @@ VmloadCommandResult vmload_loader_dispatch(VmloadLoader *loader,
 {
     g_return_val_if_fail(loader != NULL && reader != NULL,
                          VMLOAD_COMMAND_FAILED);
-    g_return_val_if_fail(loader->depth > 0, VMLOAD_COMMAND_FAILED);
+    g_return_val_if_fail(is_dispatchable(loader), VMLOAD_COMMAND_FAILED);
+    if (reader != loader->reader && !vmload_loader_is_elsewhere(loader)) {
+        /* A package of the host's stands in what is dispatched now. */
+        vmload_reader_set_depth(reader, loader->depth);
+    }
     return vmload_loader_dispatch_records(loader, reader, error);
 }

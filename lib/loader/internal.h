@@ -4,8 +4,9 @@
  *
  * Who touches what: options are written while configuring and only read
  * after start. What stands under "loading thread" belongs to the thread that
- * runs the main channel. The rest says how it is guarded. Mutexes are leaves
- * and never held in a callback (docs/threading.md).
+ * runs the main channel; a host's thread that dispatches beside it
+ * (vmload_loader_is_elsewhere()) keeps off. The rest says how it is guarded.
+ * Mutexes are leaves and never held in a callback (docs/threading.md).
  */
 #ifndef VMLOAD_LOADER_INTERNAL_H
 #define VMLOAD_LOADER_INTERNAL_H
@@ -36,6 +37,12 @@ typedef struct {
     uint64_t switchover_ns;
     uint64_t end_ns;
 } VmloadCounters;
+
+/* Who waits, and since when: one for each reader. */
+typedef struct {
+    VmloadLoader *loader;
+    uint64_t begin_ns;
+} VmloadWaitClock;
 
 struct VmloadLoader {
     int ref_count; /* atomic */
@@ -77,6 +84,9 @@ struct VmloadLoader {
     VmloadPlacementCounters rdma_counters;  /* atomic */
     int state;                /* VmloadState, atomic */
     int event_fd;             /* counts changes of the state */
+    GThread *self;            /* atomic: the loading thread */
+    uint64_t staged; /* atomic: bytes that stay staged: packages, commit log */
+    int footers;     /* atomic: VmloadPresence; AUTO: not known yet */
     GMutex mutex;             /* leaf: guards the group below */
     VmloadPosition position;
     uint32_t switchover_waits; /* devices that have not approved yet */
@@ -99,12 +109,9 @@ struct VmloadLoader {
     VmloadWait wait;
     VmloadSectionTable *sections;
     VmloadConfigurationData configuration;
-    bool footers_known;
-    bool footers;
     uint32_t depth;
     bool position_final; /* the place of the failure is known */
-    uint64_t staged;     /* bytes that stay staged: packages, commit log */
-    uint64_t wait_begin_ns;
+    VmloadWaitClock clock; /* of @wait */
     VmloadHold ram_hold; /* around a block's resize */
     struct VmloadPendingList *pending; /* staged, not applied; nullable */
     struct VmloadAhead *ahead;         /* parses under way; nullable */
@@ -127,6 +134,16 @@ bool vmload_loader_send_switchover_acks(VmloadLoader *loader, GError **error);
 void vmload_loader_set_state(VmloadLoader *loader, VmloadState to);
 /* The source has stopped its guest, as far as the stream tells. */
 void vmload_loader_note_switchover(VmloadLoader *loader);
+
+/*
+ * Is this a thread of the host's that dispatches? What belongs to the loading
+ * thread is then left alone: the position, sections that wait, the state.
+ */
+bool vmload_loader_is_elsewhere(VmloadLoader *loader);
+
+/* How a reader of this load waits. */
+void vmload_loader_init_wait(VmloadLoader *loader, VmloadWait *wait,
+                             VmloadWaitClock *clock);
 
 /* life.c: the way of one load, on its thread. */
 void vmload_loader_main(VmloadLoader *loader);
@@ -167,7 +184,8 @@ void vmload_loader_note_record(VmloadLoader *loader, uint32_t record,
                                uint64_t offset, const VmloadSection *section);
 /* The load fails at @offset. The first call counts. */
 void vmload_loader_note_failure(VmloadLoader *loader, uint64_t offset);
-void vmload_loader_report_record(VmloadLoader *loader, uint32_t type,
+void vmload_loader_report_record(VmloadLoader *loader,
+                                 const VmloadReader *reader, uint32_t type,
                                  uint32_t command, uint64_t offset,
                                  uint64_t length,
                                  const VmloadSection *section);
@@ -180,7 +198,7 @@ VmloadCommandResult vmload_loader_load_command(VmloadLoader *loader,
 
 /* section.c: one section; its type byte is read. */
 /* Will this section have a footer? An assumption until the first is seen. */
-bool vmload_loader_has_footers(const VmloadLoader *loader);
+bool vmload_loader_has_footers(VmloadLoader *loader);
 bool vmload_loader_load_section(VmloadLoader *loader, VmloadReader *reader,
                                 uint32_t type, uint64_t offset,
                                 GError **error);
@@ -273,7 +291,7 @@ void vmload_devices_cleanup(VmloadLoader *loader);
 bool vmload_callback_result(bool ok, GError **local, GError **error);
 
 /* pending.c: sections that are staged and applied later. */
-bool vmload_pending_is_wanted(const VmloadLoader *loader,
+bool vmload_pending_is_wanted(VmloadLoader *loader,
                               const VmloadTarget *target);
 /* Not loaded before the commit: keeps a copy. */
 bool vmload_pending_add(VmloadLoader *loader, const VmloadTarget *target,

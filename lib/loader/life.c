@@ -19,17 +19,19 @@
 
 static void wait_begin(void *opaque)
 {
-    VmloadLoader *loader = opaque;
+    VmloadWaitClock *clock = opaque;
+    VmloadLoader *loader = clock->loader;
 
     vmload_guard_check_wait(&loader->guard,
                             loader->lock_wait == VMLOAD_LOCK_WAIT_ALLOW);
-    loader->wait_begin_ns = vmload_clock_ns();
+    clock->begin_ns = vmload_clock_ns();
 }
 
 static void wait_end(void *opaque)
 {
-    VmloadLoader *loader = opaque;
-    uint64_t waited = vmload_clock_ns() - loader->wait_begin_ns;
+    VmloadWaitClock *clock = opaque;
+    VmloadLoader *loader = clock->loader;
+    uint64_t waited = vmload_clock_ns() - clock->begin_ns;
 
     __atomic_fetch_add(&loader->counters.io_wait_ns, waited,
                        __ATOMIC_RELAXED);
@@ -39,31 +41,34 @@ static void wait_end(void *opaque)
 /* The watchdog's limit has passed: the host decides whether to go on. */
 static bool wait_stalled(void *opaque, const char *channel)
 {
-    VmloadLoader *loader = opaque;
+    VmloadWaitClock *clock = opaque;
+    VmloadLoader *loader = clock->loader;
     uint64_t last = __atomic_load_n(&loader->counters.last_byte_ns,
                                     __ATOMIC_RELAXED);
 
     if (last == 0) {
-        last = loader->wait_begin_ns;
+        last = clock->begin_ns;
     }
     return loader->ops.stalled != NULL &&
            loader->ops.stalled(loader->opaque, channel,
                                (vmload_clock_ns() - last) / 1000000);
 }
 
-static void init_wait(VmloadLoader *loader)
+void vmload_loader_init_wait(VmloadLoader *loader, VmloadWait *wait,
+                             VmloadWaitClock *clock)
 {
-    loader->wait.stalled = wait_stalled;
-    loader->wait.cancel = loader->cancel;
-    loader->wait.begin = wait_begin;
-    loader->wait.end = wait_end;
-    loader->wait.opaque = loader;
+    clock->loader = loader;
+    wait->stalled = wait_stalled;
+    wait->cancel = loader->cancel;
+    wait->begin = wait_begin;
+    wait->end = wait_end;
+    wait->opaque = clock;
 }
 
 /* Gets the main channel and a reader over it. */
 static bool connect_main(VmloadLoader *loader, GError **error)
 {
-    init_wait(loader);
+    vmload_loader_init_wait(loader, &loader->wait, &loader->clock);
     if (!vmload_loader_connect(loader, error)) {
         return false;
     }
@@ -176,7 +181,7 @@ static bool load_configuration(VmloadLoader *loader, GError **error)
     }
     if (begins) {
         vmload_loader_report_record(
-            loader, VMLOAD_RECORD_CONFIGURATION, 0, offset,
+            loader, loader->reader, VMLOAD_RECORD_CONFIGURATION, 0, offset,
             vmload_reader_get_offset(loader->reader) - offset, NULL);
     }
     return apply_configuration(loader, error);
@@ -211,20 +216,20 @@ static bool load_header(VmloadLoader *loader, GError **error)
     return load_configuration(loader, error);
 }
 
-/* A phase of all CPUs, with the lock. */
-static bool cpu_sync(VmloadLoader *loader,
-                     bool (*sync)(void *opaque, GError **error),
-                     const char *name, GError **error)
+/* A phase of the host's as a whole, with the lock. */
+static bool host_phase(VmloadLoader *loader,
+                       bool (*phase)(void *opaque, GError **error),
+                       const char *name, GError **error)
 {
     GError *local = NULL;
     VmloadHold hold;
     bool ok;
 
-    if (sync == NULL) {
+    if (phase == NULL) {
         return true;
     }
     vmload_guard_lock(&loader->guard, &hold, name, NULL, 0);
-    ok = sync(loader->opaque, &local);
+    ok = phase(loader->opaque, &local);
     vmload_guard_unlock(&loader->guard, &hold);
     ok = vmload_callback_result(ok, &local, error);
     if (!ok) {
@@ -317,8 +322,8 @@ static bool load_vmdesc(VmloadLoader *loader, GError **error)
             &local, error)) {
         return false;
     }
-    vmload_loader_report_record(loader, VMLOAD_RECORD_VMDESC, 0, offset,
-                                5 + loader->vmdesc_length, NULL);
+    vmload_loader_report_record(loader, loader->reader, VMLOAD_RECORD_VMDESC,
+                                0, offset, 5 + loader->vmdesc_length, NULL);
     return true;
 }
 
@@ -329,8 +334,8 @@ static bool complete(VmloadLoader *loader, GError **error)
            vmload_pending_apply_all(loader, error) &&
            vmload_ram_finish(loader->ram, error) &&
            vmload_devices_all_loaded(loader, error) &&
-           cpu_sync(loader, loader->ops.cpu_sync_post_load,
-                    "cpu_sync_post_load", error) &&
+           host_phase(loader, loader->ops.cpu_sync_post_load,
+                      "cpu_sync_post_load", error) &&
            vmload_cancel_check(loader->cancel, error);
 }
 
@@ -341,9 +346,10 @@ static bool load_stream(VmloadLoader *loader, GError **error)
     if (!vmload_cancel_check(loader->cancel, error) ||
         !connect_main(loader, error) || !load_header(loader, error) ||
         !vmload_loader_start_multifd(loader, error) ||
+        !host_phase(loader, loader->ops.setup, "setup", error) ||
         !vmload_devices_setup(loader, error) ||
-        !cpu_sync(loader, loader->ops.cpu_sync_pre_load, "cpu_sync_pre_load",
-                  error)) {
+        !host_phase(loader, loader->ops.cpu_sync_pre_load,
+                    "cpu_sync_pre_load", error)) {
         return false;
     }
     result = vmload_loader_dispatch_records(loader, loader->reader, error);
@@ -486,6 +492,19 @@ static bool send_shut(VmloadLoader *loader, bool loaded)
                                                NULL));
 }
 
+/* At the end, whatever it is. */
+static void cleanup(VmloadLoader *loader)
+{
+    VmloadHold hold;
+
+    vmload_devices_cleanup(loader);
+    if (loader->ops.cleanup != NULL) {
+        vmload_guard_lock(&loader->guard, &hold, "cleanup", NULL, 0);
+        loader->ops.cleanup(loader->opaque);
+        vmload_guard_unlock(&loader->guard, &hold);
+    }
+}
+
 /* Tells the source how it went, where it listens, and lets it go. */
 static void disconnect(VmloadLoader *loader, bool loaded)
 {
@@ -514,6 +533,7 @@ void vmload_loader_main(VmloadLoader *loader)
     GError *error = NULL;
     VmloadState final = VMLOAD_STATE_COMPLETED;
 
+    __atomic_store_n(&loader->self, g_thread_self(), __ATOMIC_RELAXED);
     if (!load_stream(loader, &error) ||
         !vmload_loader_end_multifd(loader, &error)) {
         vmload_loader_end_multifd(loader, &error);
@@ -533,7 +553,7 @@ void vmload_loader_main(VmloadLoader *loader)
     }
     /* The first cause is kept. */
     finish_host(loader, error, error == NULL ? &error : NULL);
-    vmload_devices_cleanup(loader);
+    cleanup(loader);
     disconnect(loader, error == NULL);
     if (error != NULL) {
         final = error->code == VMLOAD_ERROR_CANCELLED

@@ -67,8 +67,17 @@ static void set_started(VmloadLoader *loader, bool started)
                                              : VMLOAD_STATE_CONFIGURING);
 }
 
+bool vmload_loader_is_elsewhere(VmloadLoader *loader)
+{
+    return __atomic_load_n(&loader->self, __ATOMIC_RELAXED) !=
+           g_thread_self();
+}
+
 void vmload_loader_note_switchover(VmloadLoader *loader)
 {
+    if (vmload_loader_is_elsewhere(loader)) {
+        return;
+    }
     if (vmload_loader_get_state(loader) == VMLOAD_STATE_ACTIVE) {
         __atomic_store_n(&loader->counters.switchover_ns, vmload_clock_ns(),
                          __ATOMIC_RELAXED);
@@ -327,8 +336,7 @@ void vmload_loader_set_presence(VmloadLoader *loader,
     loader->configuration_presence = configuration;
     loader->footer_presence = footers;
     loader->vmdesc_presence = vmdesc;
-    loader->footers_known = footers != VMLOAD_PRESENCE_AUTO;
-    loader->footers = footers == VMLOAD_PRESENCE_REQUIRED;
+    g_atomic_int_set(&loader->footers, (int)footers);
 }
 
 void vmload_loader_set_unknown_sections(VmloadLoader *loader,
@@ -529,14 +537,19 @@ void vmload_loader_cancel(VmloadLoader *loader)
     }
 }
 
+int32_t vmload_loader_get_cancel_fd(VmloadLoader *loader)
+{
+    g_return_val_if_fail(loader != NULL, -1);
+    return vmload_cancel_get_fd(loader->cancel);
+}
+
 void vmload_loader_finished(VmloadLoader *loader, const GError *error)
 {
     bool first;
 
     g_return_if_fail(loader != NULL);
     /* A late answer to a load that was cancelled meanwhile is fine. */
-    g_return_if_fail(vmload_loader_get_state(loader) >=
-                     VMLOAD_STATE_FINISHING);
+    g_return_if_fail(vmload_loader_get_state(loader) >= VMLOAD_STATE_ACTIVE);
     g_mutex_lock(&loader->mutex);
     first = !loader->host_finished;
     if (first) {

@@ -83,9 +83,12 @@ static uint32_t count_waiting(VmloadPendingList *list, const char *idstr,
     return n;
 }
 
-bool vmload_pending_is_wanted(const VmloadLoader *loader,
+bool vmload_pending_is_wanted(VmloadLoader *loader,
                               const VmloadTarget *target)
 {
+    if (vmload_loader_is_elsewhere(loader)) {
+        return false;
+    }
     return loader->commit == VMLOAD_COMMIT_ATOMIC ||
            (!loader->guard.caller_locked &&
             target->kind == VMLOAD_TARGET_REGISTERED &&

@@ -23,10 +23,12 @@ typedef struct {
     VmloadEnd end;      /* why it is believed */
 } Stage;
 
-bool vmload_loader_has_footers(const VmloadLoader *loader)
+bool vmload_loader_has_footers(VmloadLoader *loader)
 {
-    if (loader->footers_known) {
-        return loader->footers;
+    const int footers = g_atomic_int_get(&loader->footers);
+
+    if (footers != VMLOAD_PRESENCE_AUTO) {
+        return footers == VMLOAD_PRESENCE_REQUIRED;
     }
     /* Machine types that leave out one leave out both (section 4). */
     return (loader->configuration.view.present &
@@ -40,14 +42,16 @@ static bool decide_footers(VmloadLoader *loader, VmloadReader *reader,
     const uint8_t *next;
     uint64_t available;
 
-    if (loader->footers_known) {
+    if (g_atomic_int_get(&loader->footers) != VMLOAD_PRESENCE_AUTO) {
         return true;
     }
     if (!vmload_reader_peek(reader, 1, &next, &available, error)) {
         return false;
     }
-    loader->footers_known = true;
-    loader->footers = available > 0 && next[0] == VMLOAD_RECORD_FOOTER;
+    g_atomic_int_set(&loader->footers,
+                     available > 0 && next[0] == VMLOAD_RECORD_FOOTER
+                         ? (int)VMLOAD_PRESENCE_REQUIRED
+                         : (int)VMLOAD_PRESENCE_ABSENT);
     return true;
 }
 
@@ -59,8 +63,8 @@ static bool load_footer(VmloadLoader *loader, VmloadReader *reader,
     if (!decide_footers(loader, reader, error)) {
         return false;
     }
-    section->has_footer = loader->footers ? 1 : 0;
-    return !loader->footers ||
+    section->has_footer = vmload_loader_has_footers(loader) ? 1 : 0;
+    return section->has_footer == 0 ||
            vmload_section_footer_read(reader, section, error);
 }
 
@@ -74,31 +78,45 @@ static bool load_streamed(VmloadLoader *loader, const VmloadTarget *target,
            load_footer(loader, reader, section, error);
 }
 
+static uint64_t get_staged(const VmloadLoader *loader)
+{
+    return __atomic_load_n(&loader->staged, __ATOMIC_RELAXED);
+}
+
 void vmload_loader_note_staged(VmloadLoader *loader, uint64_t n)
 {
-    /* The loading thread is the only writer. */
-    if (n > loader->counters.staged_peak) {
-        __atomic_store_n(&loader->counters.staged_peak, n, __ATOMIC_RELAXED);
+    uint64_t peak = __atomic_load_n(&loader->counters.staged_peak,
+                                    __ATOMIC_RELAXED);
+
+    while (n > peak &&
+           !__atomic_compare_exchange_n(&loader->counters.staged_peak, &peak,
+                                        n, true, __ATOMIC_RELAXED,
+                                        __ATOMIC_RELAXED)) {
     }
 }
 
 bool vmload_loader_stage_bytes(VmloadLoader *loader, uint64_t n,
                                GError **error)
 {
-    if (n > loader->limits.staged_bytes - loader->staged) {
-        return vmload_fail(error, VMLOAD_ERROR_LIMIT,
-                           "%" G_GUINT64_FORMAT " more staged bytes exceed "
-                           "the limit staged_bytes (%" G_GUINT64_FORMAT ")",
-                           n, loader->limits.staged_bytes);
+    uint64_t before = get_staged(loader);
+
+    while (n <= loader->limits.staged_bytes - before) {
+        if (__atomic_compare_exchange_n(&loader->staged, &before, before + n,
+                                        true, __ATOMIC_RELAXED,
+                                        __ATOMIC_RELAXED)) {
+            vmload_loader_note_staged(loader, before + n);
+            return true;
+        }
     }
-    loader->staged += n;
-    vmload_loader_note_staged(loader, loader->staged);
-    return true;
+    return vmload_fail(error, VMLOAD_ERROR_LIMIT,
+                       "%" G_GUINT64_FORMAT " more staged bytes exceed the "
+                       "limit staged_bytes (%" G_GUINT64_FORMAT ")", n,
+                       loader->limits.staged_bytes);
 }
 
 void vmload_loader_unstage_bytes(VmloadLoader *loader, uint64_t n)
 {
-    loader->staged -= n;
+    __atomic_fetch_sub(&loader->staged, n, __ATOMIC_RELAXED);
 }
 
 /* The bound for one section, and its name. */
@@ -107,7 +125,7 @@ static uint64_t staged_max(const VmloadLoader *loader,
                            const char **name)
 {
     uint64_t max = loader->limits.section_bytes;
-    uint64_t left = loader->limits.staged_bytes - loader->staged;
+    uint64_t left = loader->limits.staged_bytes - get_staged(loader);
 
     *name = "limit section_bytes";
     if (target->staged_max > 0 && target->staged_max < max) {
@@ -198,7 +216,7 @@ static bool stage_on(VmloadLoader *loader, const VmloadTarget *target,
                              error)) {
         return false;
     }
-    vmload_loader_note_staged(loader, loader->staged +
+    vmload_loader_note_staged(loader, get_staged(loader) +
                                           (nested ? 0 : stage->candidate));
     return true;
 }
@@ -434,17 +452,33 @@ static bool load_staged(VmloadLoader *loader, VmloadTarget *target,
  * Under the caller's lock, without footers, there is nothing to stage by and
  * no lock to spare: the device reads the stream.
  */
-static bool is_streamed(const VmloadLoader *loader,
-                        const VmloadTarget *target, uint32_t type)
+static bool is_streamed(VmloadLoader *loader, const VmloadTarget *target,
+                        uint32_t type)
 {
     /* Atomic: a whole state is never loaded before all of them are there. */
     if (loader->commit == VMLOAD_COMMIT_ATOMIC &&
+        !vmload_loader_is_elsewhere(loader) &&
         type == VMLOAD_RECORD_FULL && target->kind != VMLOAD_TARGET_RAM) {
         return false;
     }
     return target->lock == VMLOAD_LOCK_NONE ||
            (loader->guard.caller_locked && !vmload_loader_has_footers(loader) &&
             target->kind != VMLOAD_TARGET_RAW);
+}
+
+/* The position is the main stream's; this error says its place itself. */
+static void place_elsewhere(VmloadLoader *loader,
+                            const VmloadSection *section, GError **error)
+{
+    char *idstr;
+
+    if (vmload_loader_is_elsewhere(loader)) {
+        idstr = g_strescape(section->idstr, NULL);
+        g_prefix_error(error, "section '%s' instance %u at 0x%"
+                       G_GINT64_MODIFIER "x: ", idstr, section->instance_id,
+                       section->offset);
+        g_free(idstr);
+    }
 }
 
 bool vmload_loader_load_section(VmloadLoader *loader, VmloadReader *reader,
@@ -474,15 +508,18 @@ bool vmload_loader_load_section(VmloadLoader *loader, VmloadReader *reader,
     VMLOAD_TRACE3(section_end, section.idstr, section.instance_id,
                   section.payload_length);
     if (!ok) {
+        place_elsewhere(loader, &section, error);
         return false;
     }
     __atomic_fetch_add(&loader->counters.sections, 1, __ATOMIC_RELAXED);
     vmload_ledger_book(loader->ledger, &section, &cost);
-    if (!vmload_pending_is_wanted(loader, &target)) {
+    if (!vmload_loader_is_elsewhere(loader) &&
+        !vmload_pending_is_wanted(loader, &target)) {
         vmload_pending_note_applied(loader, &section);
     }
-    vmload_loader_report_record(loader, type, 0, offset,
+    vmload_loader_report_record(loader, reader, type, 0, offset,
                                 vmload_reader_get_offset(reader) - offset,
                                 &section);
-    return vmload_pending_apply_ready(loader, error);
+    return vmload_loader_is_elsewhere(loader) ||
+           vmload_pending_apply_ready(loader, error);
 }

@@ -27,6 +27,9 @@ struct VmloadReader {
     uint64_t base; /* stream offset of data[0] */
     uint64_t start; /* the source's position at offset 0 */
     uint64_t candidate;
+    uint32_t depth; /* 0: a main stream; else so deep in packages */
+    void *attached; /* owned, nullable: what @wait points to */
+    bool owner;     /* of the channel */
     bool staged;
     bool source;
     bool end; /* the channel has ended */

@@ -71,6 +71,10 @@ VmloadReader *vmload_reader_new_staged(VmloadReader *reader, uint64_t length,
 void vmload_reader_free(VmloadReader *reader)
 {
     if (reader != NULL) {
+        if (reader->owner) {
+            vmload_channel_unref(reader->channel);
+        }
+        g_free(reader->attached);
         g_clear_error(&reader->failed);
         g_free(reader->buffer);
         g_free(reader);
@@ -665,6 +669,22 @@ int64_t vmload_reader_preadv(const VmloadReader *reader,
         vmload_reader_count(reader, (uint64_t)got);
     }
     return got;
+}
+
+void vmload_reader_attach(VmloadReader *reader, void *attached)
+{
+    reader->owner = true;
+    reader->attached = attached;
+}
+
+void vmload_reader_set_depth(VmloadReader *reader, uint32_t depth)
+{
+    reader->depth = depth;
+}
+
+uint32_t vmload_reader_get_depth(const VmloadReader *reader)
+{
+    return reader->depth;
 }
 
 bool vmload_reader_is_source(const VmloadReader *reader)

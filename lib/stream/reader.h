@@ -24,6 +24,13 @@ VmloadReader *vmload_reader_new_channel(VmloadChannel *channel,
 /* Is it over bytes that the host buffers, and may read itself? */
 bool vmload_reader_is_source(const VmloadReader *reader);
 
+/* Gives it the channel and what the waits' opaque is, to be freed with it. */
+void vmload_reader_attach(VmloadReader *reader, void *attached);
+
+/* How many packages the bytes are in. */
+void vmload_reader_set_depth(VmloadReader *reader, uint32_t depth);
+uint32_t vmload_reader_get_depth(const VmloadReader *reader);
+
 /*
  * All buffered bytes that are not read yet; none is read from the channel.
  * Valid until the next call. A parser of many small records works on this

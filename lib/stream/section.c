@@ -10,6 +10,7 @@ typedef struct {
 } SectionEntry;
 
 struct VmloadSectionTable {
+    GMutex mutex;      /* leaf: guards the entries, for a look or a change */
     GHashTable *by_id; /* section id to SectionEntry */
 };
 
@@ -25,6 +26,7 @@ VmloadSectionTable *vmload_section_table_new(void)
 {
     VmloadSectionTable *table = g_new0(VmloadSectionTable, 1);
 
+    g_mutex_init(&table->mutex);
     table->by_id = g_hash_table_new_full(NULL, NULL, NULL,
                                          section_entry_free);
     return table;
@@ -34,20 +36,26 @@ void vmload_section_table_free(VmloadSectionTable *table)
 {
     if (table != NULL) {
         g_hash_table_unref(table->by_id);
+        g_mutex_clear(&table->mutex);
         g_free(table);
     }
 }
 
+/* With the mutex held. */
 static SectionEntry *table_get(const VmloadSectionTable *table,
                                uint32_t section_id)
 {
     return g_hash_table_lookup(table->by_id, GUINT_TO_POINTER(section_id));
 }
 
-bool vmload_section_table_has(const VmloadSectionTable *table,
-                              uint32_t section_id)
+bool vmload_section_table_has(VmloadSectionTable *table, uint32_t section_id)
 {
-    return table_get(table, section_id) != NULL;
+    bool has;
+
+    g_mutex_lock(&table->mutex);
+    has = table_get(table, section_id) != NULL;
+    g_mutex_unlock(&table->mutex);
+    return has;
 }
 
 /* Another device announces an id that belongs to one already. */
@@ -68,6 +76,7 @@ static bool table_taken(VmloadReader *reader, uint32_t section_id,
     return false;
 }
 
+/* With the mutex held. */
 static bool table_announce(VmloadSectionTable *table, VmloadReader *reader,
                            const VmloadLimits *limits, uint32_t section_id,
                            const char *idstr, const VmloadSection *header,
@@ -105,12 +114,34 @@ static bool read_announcement(VmloadSectionTable *table, VmloadReader *reader,
 {
     char idstr[VMLOAD_STR8_SIZE];
     VmloadSection header = *section;
+    bool ok;
 
-    return vmload_reader_get_str8(reader, idstr, NULL, error) &&
-           vmload_reader_get_be32(reader, &header.instance_id, error) &&
-           vmload_reader_get_be32(reader, &header.version_id, error) &&
-           table_announce(table, reader, limits, section->section_id, idstr,
-                          &header, error);
+    if (!vmload_reader_get_str8(reader, idstr, NULL, error) ||
+        !vmload_reader_get_be32(reader, &header.instance_id, error) ||
+        !vmload_reader_get_be32(reader, &header.version_id, error)) {
+        return false;
+    }
+    g_mutex_lock(&table->mutex);
+    ok = table_announce(table, reader, limits, section->section_id, idstr,
+                        &header, error);
+    g_mutex_unlock(&table->mutex);
+    return ok;
+}
+
+/* What was announced under this id. */
+static bool table_copy(VmloadSectionTable *table, VmloadSection *section)
+{
+    const SectionEntry *entry;
+
+    g_mutex_lock(&table->mutex);
+    entry = table_get(table, section->section_id);
+    if (entry != NULL) {
+        section->idstr = entry->idstr;
+        section->instance_id = entry->instance_id;
+        section->version_id = entry->version_id;
+    }
+    g_mutex_unlock(&table->mutex);
+    return entry != NULL;
 }
 
 bool vmload_section_read(VmloadSectionTable *table, VmloadReader *reader,
@@ -118,8 +149,6 @@ bool vmload_section_read(VmloadSectionTable *table, VmloadReader *reader,
                          uint64_t offset, VmloadSection *section,
                          GError **error)
 {
-    const SectionEntry *entry;
-
     memset(section, 0, sizeof(*section));
     section->struct_size = (uint32_t)sizeof(*section);
     section->type = type;
@@ -132,15 +161,11 @@ bool vmload_section_read(VmloadSectionTable *table, VmloadReader *reader,
         !read_announcement(table, reader, limits, section, error)) {
         return false;
     }
-    entry = table_get(table, section->section_id);
-    if (entry == NULL) {
+    if (!table_copy(table, section)) {
         return vmload_reader_error(reader, error, VMLOAD_ERROR_MALFORMED,
                                    "section id %u was never announced",
                                    section->section_id);
     }
-    section->idstr = entry->idstr;
-    section->instance_id = entry->instance_id;
-    section->version_id = entry->version_id;
     section->payload_offset = vmload_reader_get_offset(reader);
     return true;
 }

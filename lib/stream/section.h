@@ -12,14 +12,14 @@
 
 /*
  * What START and FULL have announced, by section id. Only grows, so that an
- * idstr stays good as long as the table. One thread at a time.
+ * idstr stays good as long as the table. Any thread: two dispatches of one
+ * load share it.
  */
 typedef struct VmloadSectionTable VmloadSectionTable;
 
 VmloadSectionTable *vmload_section_table_new(void);
 void vmload_section_table_free(VmloadSectionTable *table);
-bool vmload_section_table_has(const VmloadSectionTable *table,
-                              uint32_t section_id);
+bool vmload_section_table_has(VmloadSectionTable *table, uint32_t section_id);
 
 /*
  * Reads the header of a section, whose type byte is read already. START and

@@ -25,7 +25,7 @@
 #include "stream/section.h"
 
 typedef struct {
-    const VmloadSectionTable *table; /* PART and END must be announced */
+    VmloadSectionTable *table; /* PART and END must be announced */
     uint32_t section_id;
     bool footers;   /* sections of this stream have footers */
     bool vmdesc;    /* a description may follow EOF */

@@ -83,7 +83,7 @@ static void test_add(void **state)
 static void test_refused(void **state)
 {
     static char name[257];
-    const VmloadLockPlan odd = {.struct_size = sizeof(odd), .part = 3};
+    const VmloadLockPlan odd = {.struct_size = sizeof(odd), .part = 4};
     const VmloadLockPlan mixed = {.struct_size = sizeof(mixed),
                                   .full = VMLOAD_LOCK_APPLY};
     const VmloadLockPlan sizeless = {.struct_size = 0};

@@ -149,7 +149,7 @@ static VmloadSectionTable *announced_table(void)
     return table;
 }
 
-static void check_case(const Case *one, const VmloadSectionTable *table,
+static void check_case(const Case *one, VmloadSectionTable *table,
                        uint64_t step)
 {
     const VmloadWait wait = {0};
