@@ -198,7 +198,7 @@ VmloadCommandResult vmload_loader_load_command(VmloadLoader *loader,
 
 /* section.c: one section; its type byte is read. */
 /* Will this section have a footer? An assumption until the first is seen. */
-bool vmload_loader_has_footers(VmloadLoader *loader);
+bool vmload_loader_has_footers(const VmloadLoader *loader);
 bool vmload_loader_load_section(VmloadLoader *loader, VmloadReader *reader,
                                 uint32_t type, uint64_t offset,
                                 GError **error);

@@ -23,9 +23,9 @@ typedef struct {
     VmloadEnd end;      /* why it is believed */
 } Stage;
 
-bool vmload_loader_has_footers(VmloadLoader *loader)
+bool vmload_loader_has_footers(const VmloadLoader *loader)
 {
-    const int footers = g_atomic_int_get(&loader->footers);
+    const int footers = __atomic_load_n(&loader->footers, __ATOMIC_RELAXED);
 
     if (footers != VMLOAD_PRESENCE_AUTO) {
         return footers == VMLOAD_PRESENCE_REQUIRED;

@@ -37,7 +37,8 @@ static void host_init(Host *host)
     host->log = g_string_new(NULL);
     host->loader = vmload_loader_new(&ops, host, NULL, NULL);
     assert_non_null(host->loader);
-    host->loader->footers_known = host->loader->footers = true;
+    host->loader->footers = VMLOAD_PRESENCE_REQUIRED;
+    host->loader->self = g_thread_self();
     assert_true(vmload_loader_add_device(host->loader, "cpu", 0, 0, 9, NULL,
                                          &device, NULL, NULL, NULL));
 }
@@ -55,9 +56,10 @@ static VmloadCommandResult dispatch(Host *host, GByteArray *out,
                                     uint64_t *taken, GError **error)
 {
     VmloadReader *reader = vmload_reader_new_memory(out->data, out->len, 0);
-    VmloadCommandResult result =
-        vmload_loader_dispatch_records(host->loader, reader, error);
+    VmloadCommandResult result;
 
+    vmload_reader_set_depth(reader, host->loader->depth);
+    result = vmload_loader_dispatch_records(host->loader, reader, error);
     if (taken != NULL) {
         *taken = vmload_reader_get_offset(reader);
     }
