@@ -436,7 +436,7 @@ int cli_receive(int argc, char **argv)
         {"switchover-ack", 0, 0, G_OPTION_ARG_NONE, &options->switchover_ack,
          "The source has the capability switchover-ack", NULL},
         {"threads", 0, 0, G_OPTION_ARG_INT, &options->threads,
-         "Threads that read a mapped-ram file (default: processors, to 4)",
+         "Threads that read RAM from a file (default: processors, to 4)",
          "N"},
         {"direct-io", 0, 0, G_OPTION_ARG_NONE, &options->direct_io,
          "Read the RAM of a mapped-ram file past the page cache", NULL},

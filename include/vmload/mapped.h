@@ -25,10 +25,11 @@ G_BEGIN_DECLS
  *     the main channel does it; 0 (default): one for each processor, at most
  *     4.
  *
- * Sets how many threads read the pages of a mapped-ram file into blocks that
- * have memory. They are called "vmload-ram-N", run the host's thread hooks,
- * and are gone before the next record of the stream is read. Blocks without
- * memory are written on the main channel's thread, one call at a time.
+ * Sets how many threads read the pages of a mapped-ram file, or of a plain
+ * stream in a file (at most 8), into blocks that have memory. They are called
+ * "vmload-ram-N", run the host's thread hooks, and are gone before anything
+ * but a page is read. Blocks without memory are written on the main channel's
+ * thread, one call at a time.
  *
  * Errors: none.
  * States: configuring. Threads: owner. Blocks: no.

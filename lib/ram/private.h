@@ -48,6 +48,8 @@ struct VmloadRam {
     VmloadRamBlock *last_block;   /* what CONTINUE means; NULL: nothing yet */
     uint8_t *page;                /* scratch of a page; NULL: not needed yet */
     uint8_t *packed;              /* scratch of a compressed page */
+    uint64_t run_bytes; /* of runs, since something else came */
+    uint64_t run_worth; /* so many are worth several threads */
     VmloadPrefault prefault;
     VmloadPrefaultCursor cursor;  /* the loading thread's */
     VmloadRamCounters pending;    /* not yet in counters */

@@ -6,10 +6,18 @@
 #include "private.h"
 
 #include "error.h"
+#include "places.h"
 #include "run.h"
 #include "xbzrle.h"
 
 #define X64 "0x%" G_GINT64_MODIFIER "x"
+
+/*
+ * Where so many bytes of runs have come, several threads go on; more where
+ * that turned out to be short.
+ */
+#define RAM_WORTH_MIN ((uint64_t)512 * 1024)
+#define RAM_WORTH_MAX ((uint64_t)16 * 1024 * 1024)
 
 /* Sinks without memory get pages in pieces of at most this. */
 #define RAM_PIECE ((uint64_t)64 * 1024)
@@ -224,6 +232,7 @@ static bool ram_load_xbzrle(VmloadRam *ram, VmloadReader *reader,
     uint8_t encoding;
     uint8_t *page;
 
+    ram->run_bytes = 0;
     if (!vmload_reader_get_u8(reader, &encoding, error) ||
         !vmload_reader_get_be16(reader, &length, error)) {
         return false;
@@ -368,6 +377,7 @@ static bool ram_load_record(VmloadRam *ram, VmloadReader *reader, bool *eos,
         }
         return ram_load_page_record(ram, reader, word, error);
     default:
+        ram->run_bytes = 0;
         return ram_load_other(ram, reader, word, eos, error);
     }
 }
@@ -394,9 +404,27 @@ static void ram_load_runs(VmloadRam *ram, VmloadReader *reader)
                              vmload_ram_page_size(ram));
         ram_count(ram, pages, run.n, vmload_ram_run_place(ram, block, &run));
         vmload_reader_consume(reader, used);
+        ram->run_bytes += used;
         data += used;
         length -= used;
     }
+}
+
+/* Several threads, where that is possible and runs go on for long. */
+static void ram_load_places(VmloadRam *ram, VmloadReader *reader)
+{
+    uint64_t worth = MAX(ram->run_worth, RAM_WORTH_MIN);
+    uint64_t loaded;
+
+    if (ram->run_bytes < worth) {
+        return;
+    }
+    ram->run_bytes = 0;
+    ram_publish_counters(ram);
+    loaded = vmload_places_load(ram, reader);
+    ram->run_worth = loaded < 2 * RAM_WORTH_MAX
+                         ? MIN(worth * 2, RAM_WORTH_MAX)
+                         : RAM_WORTH_MIN;
 }
 
 bool vmload_ram_load(VmloadRam *ram, VmloadReader *reader, GError **error)
@@ -412,6 +440,7 @@ bool vmload_ram_load(VmloadRam *ram, VmloadReader *reader, GError **error)
     }
     while (ok && !eos) {
         ram_load_runs(ram, reader);
+        ram_load_places(ram, reader);
         ok = ram_load_record(ram, reader, &eos, error);
     }
     ram_publish_counters(ram);

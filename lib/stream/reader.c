@@ -658,6 +658,19 @@ void vmload_reader_seek(VmloadReader *reader, uint64_t position)
     reader->end = false;
 }
 
+uint64_t vmload_reader_get_window_end(const VmloadReader *reader)
+{
+    return reader_window_end(reader);
+}
+
+int64_t vmload_reader_peek_at(const VmloadReader *reader,
+                              const struct iovec *iov, uint32_t n,
+                              uint64_t position, GError **error)
+{
+    return vmload_channel_preadv(reader->channel, iov, n, position,
+                                 &reader->wait, error);
+}
+
 int64_t vmload_reader_preadv(const VmloadReader *reader,
                              const struct iovec *iov, uint32_t n,
                              uint64_t position, GError **error)

@@ -107,6 +107,17 @@ int64_t vmload_reader_preadv(const VmloadReader *reader,
                              const struct iovec *iov, uint32_t n,
                              uint64_t position, GError **error);
 
+/*
+ * The same, but bytes are not counted: they are looked at ahead, and may be
+ * read again.
+ */
+int64_t vmload_reader_peek_at(const VmloadReader *reader,
+                              const struct iovec *iov, uint32_t n,
+                              uint64_t position, GError **error);
+
+/* Absolute offset in the file behind the window: so far bytes are counted. */
+uint64_t vmload_reader_get_window_end(const VmloadReader *reader);
+
 /* What it reads from, borrowed; NULL over memory. */
 VmloadChannel *vmload_reader_get_channel(const VmloadReader *reader);
 
