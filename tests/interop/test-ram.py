@@ -225,5 +225,54 @@ def test_no_memory_at_all(folder):
               os.listdir(result.ram_dir))
 
 
+def test_ignore_shared(folder):
+    """Memory that both sides share is listed and not sent."""
+    guest = Guest(folder, end=0x400000)
+    path = "unix:%s/socket" % folder
+    with Qemu(folder, memory=16, boot="rom", guest=guest) as qemu:
+        qemu.wait_sweeps(2)
+        qemu.capabilities(x_ignore_shared=True)
+        receiver = Receiver(folder, path)
+        qemu.migrate(path)
+        qemu.wait_migration()
+        result = receiver.finish()
+        check_loaded(result)
+        check_decoded(result)
+        length = os.path.getsize(qemu.ram)
+        check(result.stat("ram.bytes_expected") > length,
+              "pc.ram is not in the list")
+        pages = result.stat("ram.pages_normal") + \
+            result.stat("ram.pages_zero")
+        check(0 < pages * 4096 <=
+              result.stat("ram.bytes_expected") - length,
+              "%d pages came", pages)
+        with open(result.ram(), "rb") as memory:
+            check(memory.read() == bytes(length), "pc.ram came")
+
+
+def test_dirty_bitmaps(folder):
+    """Of a disk, beside a guest that runs; with RAM over multifd, too."""
+    for channels in ("none", "2"):
+        guest = Guest(folder, end=0x400000)
+        path = "unix:%s/socket-%s" % (folder, channels)
+        disk = ["-blockdev", "driver=null-co,node-name=drv0,size=67108864"]
+        with Qemu(folder, memory=16, boot="rom", guest=guest,
+                  args=disk) as qemu:
+            qemu.wait_sweeps(2)
+            qemu.qmp.command("block-dirty-bitmap-add",
+                             {"node": "drv0", "name": "bm0"})
+            qemu.hmp('qemu-io drv0 "write 1M 128k"')
+            qemu.capabilities(dirty_bitmaps=True, multifd=channels != "none")
+            options = [] if channels == "none" else ["--channels", channels]
+            receiver = Receiver(folder, path, *options)
+            qemu.migrate(path)
+            qemu.wait_migration()
+            result = receiver.finish()
+            check_loaded(result, qemu, pattern=True)
+            sections = [d for d in result.devices
+                        if d["name"] == "dirty-bitmap"]
+            check(sections, "no bitmaps came")
+
+
 if __name__ == "__main__":
     sys.exit(harness.main(globals()))
