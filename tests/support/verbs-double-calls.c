@@ -319,7 +319,7 @@ void vd_event_free(struct rdma_cm_event *event)
 
 void rdma_destroy_event_channel(struct rdma_event_channel *base)
 {
-    Channel *channel = (Channel *)base;
+    Channel *channel = (Channel *)(void *)base;
 
     g_mutex_lock(&vd.lock);
     if (!g_queue_is_empty(&channel->events)) {
@@ -480,7 +480,7 @@ int rdma_listen(struct rdma_cm_id *base, int backlog)
 int rdma_get_cm_event(struct rdma_event_channel *base,
                       struct rdma_cm_event **event)
 {
-    Channel *channel = (Channel *)base;
+    Channel *channel = (Channel *)(void *)base;
     int result = -1;
 
     g_mutex_lock(&vd.lock);

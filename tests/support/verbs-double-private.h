@@ -63,9 +63,11 @@ typedef struct {
     uint32_t flags;
 } Connection;
 
+typedef enum { STEP_MESSAGE, STEP_STATUS, STEP_EVENT, STEP_LAST } StepKind;
+
 /* What a READY brings. */
 typedef struct {
-    enum { STEP_MESSAGE, STEP_STATUS, STEP_EVENT, STEP_LAST } kind;
+    StepKind kind;
     GByteArray *bytes;
     int value;
 } Step;

@@ -345,7 +345,7 @@ void vd_leave_after_shut(bool leave)
     g_mutex_unlock(&vd.lock);
 }
 
-static void add_step(int kind, GByteArray *bytes, int value)
+static void add_step(StepKind kind, GByteArray *bytes, int value)
 {
     Step *step = g_new0(Step, 1);
 

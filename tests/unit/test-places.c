@@ -35,7 +35,7 @@ static void load_run(Load *load, const GByteArray *out, uint32_t threads,
                      uint32_t flags, bool cancelled)
 {
     VmloadRamEnv env = {.pool = make_pool};
-    VmloadWait wait = {NULL};
+    VmloadWait wait = {.cancel = NULL};
     GError *error = NULL;
     VmloadChannel *channel;
     VmloadReader *reader;
