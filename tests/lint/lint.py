@@ -11,6 +11,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import tempfile
 
 MAX_FILE_LINES = 800
 MAX_FUNCTION_LINES = 60
@@ -515,11 +516,41 @@ def check_errors(root, findings):
             findings.add(page, 1, f'no test for the row {row}')
 
 
+# --- the fuzz targets' seeds ----------------------------------------------
+
+def seeds_below(folder):
+    return {str(path.relative_to(folder)): path.read_bytes()
+            for path in folder.glob('*/*') if path.is_file()}
+
+
+def check_corpora(root, findings):
+    """tests/fuzz/corpus/make-* write every seed but those in `found`."""
+    corpus = root / 'tests' / 'fuzz' / 'corpus'
+    kept = seeds_below(corpus)
+    findings.require(kept, 'seed')
+    with tempfile.TemporaryDirectory() as folder:
+        for script in sorted(corpus.glob('make-*')):
+            subprocess.run([sys.executable, str(script), folder], check=True)
+        made = seeds_below(pathlib.Path(folder))
+    for number, line in enumerate(
+            (corpus / 'found').read_text().splitlines(), 1):
+        name = line.split('  ')[0]
+        if line.startswith('#'):
+            continue
+        if name in made or name not in kept:
+            findings.add(corpus / 'found', number, 'made, or not there')
+        kept.pop(name, None)
+    for name in sorted(kept.keys() | made.keys()):
+        if kept.get(name) != made.get(name):
+            findings.add(corpus / name, 1, 'is not what make-* write')
+
+
 def main():
     checks = {'symbols': check_symbols, 'abi': check_abi, 'calls': check_calls,
               'sizes': check_sizes, 'comments': check_comments,
               'citations': check_citations, 'errors': check_errors,
-              'tree': check_tree, 'links': check_links, 'units': check_units,
+              'tree': check_tree, 'corpora': check_corpora,
+              'links': check_links, 'units': check_units,
               'waits': check_waits}
     if len(sys.argv) < 3 or sys.argv[1] not in checks:
         print(__doc__, 'Checks:', ' '.join(checks), file=sys.stderr)
