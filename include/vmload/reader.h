@@ -192,6 +192,46 @@ VMLOAD_EXPORT bool vmload_reader_get_be32(VmloadReader *reader,
 VMLOAD_EXPORT bool vmload_reader_get_be64(VmloadReader *reader,
                                           uint64_t *value, GError **error);
 
+/** Bytes that vmload_reader_unread() can give back. Since: 0.1 */
+#define VMLOAD_READER_UNREAD_MAX 65536u
+
+/**
+ * vmload_reader_read_some:
+ * @reader: the reader.
+ * @buffer: (out caller-allocates): where the bytes go.
+ * @length: how many bytes fit, at least 1.
+ * @error: (nullable): where to put the error.
+ *
+ * Reads what is there, for a file object of the host's over @reader, which
+ * reads ahead and gives back what it did not need with vmload_reader_unread().
+ *
+ * Return: how many bytes, at least 1; 0 where they end; -1 on error.
+ * Errors: those of reads, but for VMLOAD_ERROR_TRUNCATED.
+ * States: while good. Threads: owner. Blocks: until a byte is there.
+ * Since: 0.1
+ */
+VMLOAD_EXPORT int64_t vmload_reader_read_some(VmloadReader *reader,
+                                              void *buffer, uint64_t length,
+                                              GError **error);
+
+/**
+ * vmload_reader_unread:
+ * @reader: the reader.
+ * @n: how many bytes, at most VMLOAD_READER_UNREAD_MAX.
+ *
+ * Gives back the last @n bytes: they are read again. Bytes can be given back
+ * as long as nothing but vmload_reader_read_some() has read behind them. Not
+ * for a reader over a host's source (VmloadSourceOps), whose bytes are back in
+ * the host's hands: there the host reads its own file object.
+ *
+ * Return: true if they were given back; false and nothing done if they are
+ *     not there any more.
+ * Errors: none.
+ * States: while good. Threads: owner. Blocks: no.
+ * Since: 0.1
+ */
+VMLOAD_EXPORT bool vmload_reader_unread(VmloadReader *reader, uint64_t n);
+
 /** Bytes a string buffer for vmload_reader_get_str8() must have. */
 #define VMLOAD_STR8_SIZE 256
 

@@ -24,6 +24,7 @@ struct VmloadReader {
     uint64_t head;
     uint64_t tail;
     uint64_t theirs;
+    uint64_t again; /* bytes before head that may be given back */
     uint64_t base; /* stream offset of data[0] */
     uint64_t start; /* the source's position at offset 0 */
     uint64_t candidate;

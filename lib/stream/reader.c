@@ -219,16 +219,26 @@ static bool reader_receive(VmloadReader *reader, const struct iovec *iov,
     return true;
 }
 
-/* Moves the window to the start of the buffer, to make room behind it. */
+/*
+ * Moves the window to the start of the buffer, to make room behind it, with
+ * @keep bytes before it.
+ */
+static void reader_compact_keeping(VmloadReader *reader, uint64_t keep)
+{
+    uint64_t gone = reader->head - keep;
+
+    if (reader->buffer != NULL && gone > 0) {
+        memmove(reader->buffer, reader->buffer + gone, reader->tail - gone);
+        reader->base += gone;
+        reader->tail -= gone;
+        reader->head = keep;
+    }
+    reader->again = MIN(reader->again, reader->head);
+}
+
 static void reader_compact(VmloadReader *reader)
 {
-    if (reader->buffer != NULL && reader->head > 0) {
-        memmove(reader->buffer, reader->buffer + reader->head,
-                reader->tail - reader->head);
-        reader->base += reader->head;
-        reader->tail -= reader->head;
-        reader->head = 0;
-    }
+    reader_compact_keeping(reader, 0);
 }
 
 /* Reads once into the room behind the window. */
@@ -255,6 +265,7 @@ static void reader_advance(VmloadReader *reader, uint64_t length)
     } else {
         reader->head += length;
     }
+    reader->again = 0;
 }
 
 /* The window as it is now: a host's own buffer changes behind our back. */
@@ -333,7 +344,7 @@ static bool reader_read_direct(VmloadReader *reader, uint8_t *dest,
     while (length > 0 && !reader->end && !reader->source) {
         /* The window is empty here; what is behind it goes to its start. */
         reader->base += reader->head;
-        reader->head = reader->tail = 0;
+        reader->head = reader->tail = reader->again = 0;
         iov[0].iov_base = dest;
         iov[0].iov_len = length;
         iov[1].iov_base = reader->buffer;
@@ -366,6 +377,16 @@ static bool reader_read_direct(VmloadReader *reader, uint8_t *dest,
            reader_truncated(reader, wanted, wanted - length, error);
 }
 
+/* A byte in an empty window, without moving what is before it. */
+static bool reader_fill_kept(VmloadReader *reader, GError **error)
+{
+    if (reader->source) {
+        return reader_fill(reader, 1, error);
+    }
+    return reader->head < reader->tail || reader->end ||
+           reader_refill(reader, 0, NULL, error);
+}
+
 bool vmload_reader_read(VmloadReader *reader, void *buffer, uint64_t length,
                         GError **error)
 {
@@ -388,6 +409,45 @@ bool vmload_reader_read(VmloadReader *reader, void *buffer, uint64_t length,
     return available == length ||
            reader_read_direct(reader, (uint8_t *)buffer + available,
                               length - available, available, error);
+}
+
+int64_t vmload_reader_read_some(VmloadReader *reader, void *buffer,
+                                uint64_t length, GError **error)
+{
+    uint64_t again;
+
+    g_return_val_if_fail(reader != NULL && buffer != NULL, -1);
+    g_return_val_if_fail(length > 0, -1);
+    if (reader->failed != NULL) {
+        reader_failed(reader, error);
+        return -1;
+    }
+    if (reader_look(reader) == 0 && !reader->source) {
+        reader_compact_keeping(reader, MIN(reader->again,
+                                           VMLOAD_READER_UNREAD_MAX));
+    }
+    if (!reader_fill_kept(reader, error)) {
+        return -1;
+    }
+    length = MIN(length, reader->tail - reader->head);
+    if (length > 0) {
+        memcpy(buffer, reader->data + reader->head, length);
+        again = reader->again + length;
+        reader_advance(reader, length);
+        reader->again = reader->source ? 0 : again;
+    }
+    return (int64_t)MIN(length, (uint64_t)G_MAXINT64);
+}
+
+bool vmload_reader_unread(VmloadReader *reader, uint64_t n)
+{
+    g_return_val_if_fail(reader != NULL, false);
+    if (n > MIN(reader->again, VMLOAD_READER_UNREAD_MAX)) {
+        return false;
+    }
+    reader->head -= n;
+    reader->again -= n;
+    return true;
 }
 
 bool vmload_reader_skip(VmloadReader *reader, uint64_t length, GError **error)
@@ -649,10 +709,11 @@ void vmload_reader_seek(VmloadReader *reader, uint64_t position)
     g_return_if_fail(position >= now && position <= G_MAXINT64);
     if (position - now <= reader->tail - reader->head) {
         reader->head += position - now;
+        reader->again = 0;
         return;
     }
     reader->base = position - vmload_channel_get_origin(reader->channel);
-    reader->head = reader->tail = 0;
+    reader->head = reader->tail = reader->again = 0;
     reader->jumped = true;
     /* Maybe not: the file may have grown. The next read tells. */
     reader->end = false;

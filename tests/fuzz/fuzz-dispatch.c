@@ -3,10 +3,11 @@
  * Whole streams through a loader. Whatever the bytes: the load ends, the big
  * lock is balanced and never held while bytes are waited for, success and
  * error exclude each other, and it does not matter in which pieces the bytes
- * came.
+ * came, nor whether they came from a file object that the host reads, too.
  *
  * Input: flags, step of the pieces, stream.
  */
+#include "../support/fake-file.h"
 #include "fuzz.h"
 
 #include <vmload/vmload.h>
@@ -29,6 +30,7 @@ typedef struct {
     unsigned finished;
     uint32_t loaded; /* sections that devices took */
     int parsed;      /* atomic: parsed and not freed */
+    FakeFile *file;  /* nullable: the stream comes from here */
 } Host;
 
 static void host_lock(void *opaque)
@@ -117,6 +119,26 @@ static bool dev_load_locked(void *opaque, VmloadReader *reader,
     return dev_load(opaque, reader, section, error);
 }
 
+/* Where the stream is a file of the host's, it is the host that reads it. */
+static bool dev_load_none(void *opaque, VmloadReader *reader,
+                          const VmloadSection *section, GError **error)
+{
+    Host *host = opaque;
+    uint8_t payload[255];
+    uint8_t length;
+
+    if (host->file == NULL) {
+        return dev_load(opaque, reader, section, error);
+    }
+    if (fake_file_read(host->file, &length, 1) < 1 ||
+        fake_file_read(host->file, payload, length) < length) {
+        g_set_error(error, g_quark_from_static_string("fuzz"), 1, "cut");
+        return false;
+    }
+    host->loaded++;
+    return true;
+}
+
 static void *dev_parse(void *opaque, VmloadReader *reader,
                        const VmloadSection *section, GError **error)
 {
@@ -161,7 +183,8 @@ static void add_devices(VmloadLoader *loader, Host *host)
     const VmloadDeviceOps apply = {VMLOAD_DEVICE_OPS_INIT, .flags = workers,
                                    .parse = dev_parse, .apply = dev_apply,
                                    .parsed_free = dev_parsed_free};
-    const VmloadDeviceOps none = {VMLOAD_DEVICE_OPS_INIT, .load = dev_load};
+    const VmloadDeviceOps none = {VMLOAD_DEVICE_OPS_INIT,
+                                  .load = dev_load_none};
     VmloadLockPlan plan = VMLOAD_LOCK_PLAN_INIT;
 
     FUZZ_CHECK(vmload_loader_add_device(loader, "whole", 0, 1, 2, NULL, &whole,
@@ -227,8 +250,14 @@ static int load(Host *host, const uint8_t *data, size_t size, uint32_t step)
     bool loaded;
     int code;
 
-    fuzz_pieces_init(&pieces, data, size, step);
-    vmload_loader_set_channel(loader, fuzz_pieces_channel(&pieces));
+    if (host->file != NULL) {
+        fake_file_init(host->file, data, size, step);
+        vmload_loader_set_channel(loader,
+                                  fake_file_channel(host->file, step % 2 == 0));
+    } else {
+        fuzz_pieces_init(&pieces, data, size, step);
+        vmload_loader_set_channel(loader, fuzz_pieces_channel(&pieces));
+    }
     host->locked = caller_locked ? 1 : 0;
     loaded = vmload_loader_run(
         loader, caller_locked ? VMLOAD_RUN_CALLER_LOCKED : 0, &error);
@@ -260,12 +289,32 @@ static bool is_determined(const Host *host)
            (host->flags & FLAG_RESTART) != 0;
 }
 
+static void check_same(const Host *host, int code, const Host *other,
+                       int other_code)
+{
+    FUZZ_CHECK(!is_determined(host) ||
+               ((code == -1) == (other_code == -1) &&
+                (code != -1 || host->loaded == other->loaded)));
+}
+
+/* The same bytes, in the buffer of a file object. */
+static void load_from_file(const Host *whole, int code, const uint8_t *data,
+                           size_t size, uint32_t step)
+{
+    Host other = {.flags = whole->flags};
+
+    other.file = malloc(sizeof(*other.file));
+    FUZZ_CHECK(other.file != NULL);
+    check_same(whole, code, &other,
+               load(&other, data, size, step > 0 ? step : UINT32_MAX));
+    free(other.file);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     Host whole = {0};
     Host parts = {0};
     int code;
-    int code_parts;
 
     if (size < 2) {
         return 0;
@@ -274,10 +323,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     parts.flags = whole.flags;
     code = load(&whole, data + 2, size - 2, 0);
     if ((data[1] & 0x7f) > 0) {
-        code_parts = load(&parts, data + 2, size - 2, data[1] & 0x7f);
-        FUZZ_CHECK(!is_determined(&whole) ||
-                   ((code == -1) == (code_parts == -1) &&
-                    (code != -1 || whole.loaded == parts.loaded)));
+        check_same(&whole, code, &parts,
+                   load(&parts, data + 2, size - 2, data[1] & 0x7f));
     }
+    load_from_file(&whole, code, data + 2, size - 2, data[1] & 0x7f);
     return 0;
 }

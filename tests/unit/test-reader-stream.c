@@ -276,6 +276,59 @@ static void test_silence(void **state)
     }
 }
 
+/*
+ * A file object over the reader: it reads ahead, gives back what it did not
+ * need, and the reader goes on there.
+ */
+static void test_unread(void **state)
+{
+    uint8_t *buffer = g_malloc(VMLOAD_READER_UNREAD_MAX);
+    size_t s;
+
+    (void)state;
+    for (s = 2; s < G_N_ELEMENTS(steps); s++) {
+        uint64_t at = 0;
+        Stream stream;
+        uint32_t turn;
+
+        stream_init(&stream, SIZE, steps[s]);
+        for (turn = 0; at + 200000 < SIZE; turn++) {
+            uint64_t had = 0;
+            uint64_t back;
+
+            /* As much as can be given back, in several reads. */
+            while (had < 32768) {
+                int64_t got = vmload_reader_read_some(stream.reader, buffer,
+                                                      32768, NULL);
+
+                assert_true(got > 0);
+                assert_int_equal(memcmp(buffer, stream.data + at + had,
+                                        (size_t)got), 0);
+                had += (uint64_t)got;
+            }
+            assert_true(had <= VMLOAD_READER_UNREAD_MAX);
+            back = turn % 4 == 0 ? had : had / (1 + turn % 4);
+            assert_false(vmload_reader_unread(stream.reader,
+                                              VMLOAD_READER_UNREAD_MAX + 1));
+            assert_true(vmload_reader_unread(stream.reader, back));
+            at += had - back;
+            assert_int_equal(vmload_reader_get_offset(stream.reader), at);
+            assert_true(vmload_reader_read(stream.reader, buffer, 777, NULL));
+            assert_int_equal(memcmp(buffer, stream.data + at, 777), 0);
+            at += 777;
+            /* What others have read is not given back. */
+            assert_false(vmload_reader_unread(stream.reader, 1));
+            assert_true(vmload_reader_unread(stream.reader, 0));
+        }
+        assert_true(vmload_reader_skip(stream.reader, SIZE - at, NULL));
+        assert_int_equal(vmload_reader_read_some(stream.reader, buffer, 1,
+                                                 NULL), 0);
+        assert_int_equal(stream.bytes, SIZE);
+        stream_clear(&stream);
+    }
+    g_free(buffer);
+}
+
 /* A reader over nothing, and one over a staged section. */
 static void test_memory(void **state)
 {
@@ -316,9 +369,13 @@ static void test_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_mixed),   cmocka_unit_test(test_short),
-        cmocka_unit_test(test_grow),    cmocka_unit_test(test_grow_to_end),
-        cmocka_unit_test(test_silence), cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_unread),
+        cmocka_unit_test(test_mixed),
+        cmocka_unit_test(test_short),
+        cmocka_unit_test(test_grow),
+        cmocka_unit_test(test_grow_to_end),
+        cmocka_unit_test(test_silence),
+        cmocka_unit_test(test_memory),
     };
 
     return cmocka_run_group_tests_name("reader-stream", tests, NULL, NULL);
