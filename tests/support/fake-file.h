@@ -30,7 +30,7 @@ static inline uint32_t fake_file_fill(FakeFile *file)
     uint64_t got = MIN(file->length - file->given, file->step);
 
     memmove(file->buffer, file->buffer + file->index, rest);
-    memset(file->buffer + rest, 0xdb, FAKE_FILE_BUFFER - rest);
+    memset(file->buffer + rest, 0xdb, file->size - rest);
     file->index = 0;
     got = MIN(got, FAKE_FILE_BUFFER - rest);
     if (got > 0) {
