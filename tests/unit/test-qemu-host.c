@@ -542,13 +542,126 @@ static void test_cancel_fd(void **state)
     qemu_free(qemu, "");
 }
 
+/* ---- recorded streams: from memory and from a file, the same ---- */
+
+typedef struct {
+    char *data;
+    gsize length;
+    FakeFile file;
+    GString *log;
+} Recorded;
+
+static bool recorded_raw(void *opaque, const VmloadSection *section,
+                         const uint8_t *data, uint64_t length, GError **error)
+{
+    Recorded *recorded = opaque;
+    char *sum = g_compute_checksum_for_data(G_CHECKSUM_SHA256, data, length);
+
+    (void)error;
+    g_string_append_printf(recorded->log, "%s/%u@%u:%s\n", section->idstr,
+                           section->instance_id, (unsigned)section->offset,
+                           sum);
+    g_free(sum);
+    return true;
+}
+
+static VmloadRamBlock *recorded_block(void *opaque, const char *idstr,
+                                      uint64_t length, GError **error)
+{
+    (void)opaque;
+    return vmload_ram_block_new(idstr, length, length,
+                                vmload_ram_sink_new_digest(), error);
+}
+
+static void recorded_note_ram(Recorded *recorded, VmloadLoader *loader)
+{
+    VmloadRamBlock *block;
+    uint64_t i;
+
+    for (i = 0; (block = vmload_loader_get_ram_block(loader, i)) != NULL;
+         i++) {
+        g_string_append_printf(
+            recorded->log, "%s=%s\n", vmload_ram_block_get_idstr(block),
+            vmload_ram_sink_get_digest(vmload_ram_block_get_sink(block)));
+    }
+}
+
+/* What it loads, as text. @step 0: from memory. */
+static char *recorded_load(Recorded *recorded, uint64_t step)
+{
+    const VmloadHostOps ops = {VMLOAD_HOST_OPS_INIT,
+                               .raw_section = recorded_raw};
+    const uint8_t *data = (const uint8_t *)recorded->data;
+    VmloadLoader *loader = vmload_loader_new(&ops, recorded, NULL, NULL);
+    GError *error = NULL;
+
+    recorded->log = g_string_new(NULL);
+    vmload_loader_set_unknown_sections(loader, VMLOAD_UNKNOWN_KEEP);
+    vmload_loader_set_ram_announced(loader, recorded_block, NULL, NULL);
+    vmload_loader_set_presence(loader, VMLOAD_PRESENCE_AUTO,
+                               VMLOAD_PRESENCE_AUTO, VMLOAD_PRESENCE_AUTO);
+    fake_file_init(&recorded->file, data, recorded->length, step);
+    vmload_loader_set_channel(
+        loader, step > 0 ? fake_file_channel(&recorded->file, true)
+                         : vmload_channel_new_memory(data, recorded->length,
+                                                     NULL, NULL));
+    if (vmload_loader_run(loader, 0, &error)) {
+        recorded_note_ram(recorded, loader);
+    } else {
+        g_string_append(recorded->log, error->message);
+        g_clear_error(&error);
+    }
+    vmload_loader_free(loader);
+    return g_string_free(recorded->log, FALSE);
+}
+
+static void test_recorded(void **state)
+{
+    const char *folder = g_getenv("VMLOAD_STREAMS");
+    GDir *dir = g_dir_open(folder, 0, NULL);
+    Recorded *recorded = g_new0(Recorded, 1);
+    unsigned loaded = 0;
+    const char *name;
+    size_t i;
+
+    (void)state;
+    assert_non_null(dir);
+    while ((name = g_dir_read_name(dir)) != NULL) {
+        char *path = g_build_filename(folder, name, NULL);
+        char *expected;
+
+        if (g_str_has_suffix(name, ".stream") &&
+            g_file_get_contents(path, &recorded->data, &recorded->length,
+                                NULL)) {
+            expected = recorded_load(recorded, 0);
+            for (i = 0; i < G_N_ELEMENTS(steps); i++) {
+                char *found = recorded_load(recorded, steps[i]);
+
+                if (strcmp(found, expected) != 0) {
+                    fail_msg("%s, %u at a time: expected\n%s\nfound\n%s",
+                             name, (unsigned)steps[i], expected, found);
+                }
+                g_free(found);
+            }
+            loaded += strchr(expected, '=') != NULL;
+            g_free(expected);
+            g_free(recorded->data);
+        }
+        g_free(path);
+    }
+    g_dir_close(dir);
+    g_free(recorded);
+    /* Those of machines without RAM have no digest. */
+    assert_true(loaded >= 8);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_precopy),     cmocka_unit_test(test_postcopy),
         cmocka_unit_test(test_checkpoints), cmocka_unit_test(test_cut),
         cmocka_unit_test(test_caller_locked),
-        cmocka_unit_test(test_cancel_fd),
+        cmocka_unit_test(test_cancel_fd),   cmocka_unit_test(test_recorded),
     };
 
     return cmocka_run_group_tests_name("qemu-host", tests, NULL, NULL);
