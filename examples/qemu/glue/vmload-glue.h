@@ -58,6 +58,10 @@ int qemu_loadvm_state_main_coroutine(QEMUFile *f,
 
 void migration_incoming_process_coroutine(void);
 
+/* ---- channel.c.inc, in channel.c ---- */
+
+void migration_channel_process_incoming_now(QIOChannel *ioc);
+
 /* ---- ram.c ---- */
 
 /* The size of a block changes under the BQL only. */
