@@ -6,6 +6,7 @@ Python 3.9 and its standard library only. Linux only (pdeathsig, /proc/net).
 Environment:
   VMLOAD_BINARY   path of vmload (default: the one in build/)
   VMLOAD_QEMU     path or name of the source (default: qemu-system-x86_64)
+  VMLOAD_WRAPPER  a command that runs vmload, as "valgrind --quiet"
   VMLOAD_KEEP     keep the scratch folder when a test fails
   CI              a missing QEMU is a failure, not a skip
 """
@@ -17,6 +18,7 @@ import ctypes
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -492,6 +494,8 @@ class Receiver:
         self.stderr_path = base + ".stderr"
         self.uri = uri
         os.mkdir(self.ram_dir)
+        wrapper = [*wrapper,
+                   *shlex.split(os.environ.get("VMLOAD_WRAPPER", ""))]
         command = [*wrapper, vmload_binary(), "receive", "--ram-dir", self.ram_dir,
                    "--devices", self.devices_path,
                    "--stats", self.stats_path]
