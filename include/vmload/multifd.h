@@ -54,10 +54,11 @@ typedef enum {
  * load without multifd, and so is a mapped-ram file always.
  *
  * With VMLOAD_MULTIFD_AUTO the load begins with the main channel. The others
- * are taken in at each barrier: a source does not come to one before all its
- * channels have connected. The listening socket stays open until RAM is
- * complete. A source that has more channels than the listening socket queues
- * (256, or less where the system says so) needs their number here.
+ * are taken in at the first barrier: a source does not come to it before all
+ * its channels have connected, and one that comes later fails the load. The
+ * listening socket stays open until RAM is complete. A source that has more
+ * channels than the listening socket queues (256, or less where the system
+ * says so) needs their number here.
  *
  * All channels must belong to the same VM: to the expected configuration's
  * UUID if it has one, see vmload_loader_set_expected_configuration(), where

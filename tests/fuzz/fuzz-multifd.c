@@ -155,13 +155,13 @@ static void side_init(Side *side, uint8_t options)
     FUZZ_CHECK(side->multifd != NULL);
 }
 
-static void side_add_channel(Side *side, uint32_t id, const uint8_t *data,
+static bool side_add_channel(Side *side, uint32_t id, const uint8_t *data,
                              size_t length, uint8_t step)
 {
     fuzz_pieces_init(&side->pieces[id], data, length, step);
-    FUZZ_CHECK(vmload_multifd_add(side->multifd,
-                                  fuzz_pieces_channel(&side->pieces[id]), id,
-                                  NULL));
+    return vmload_multifd_add(side->multifd,
+                              fuzz_pieces_channel(&side->pieces[id]), id,
+                              NULL);
 }
 
 static void check_error(bool ok, GError *error)
@@ -218,15 +218,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     two = (data[0] & WITH_TWO_CHANNELS) != 0;
     first = two ? (size - 4) * data[3] / 256 : size - 4;
     side_init(&side, data[0]);
-    side_add_channel(&side, 0, data + 4, first, data[2]);
+    FUZZ_CHECK(side_add_channel(&side, 0, data + 4, first, data[2]));
     if (two && (data[1] & MARKS_LATE) == 0) {
-        side_add_channel(&side, 1, data + 4 + first, size - 4 - first,
-                         data[2]);
+        FUZZ_CHECK(side_add_channel(&side, 1, data + 4 + first,
+                                    size - 4 - first, data[2]));
     }
     ok = side_section(&side, VMLOAD_RECORD_START, rounds);
     if (two && (data[1] & MARKS_LATE) != 0) {
-        side_add_channel(&side, 1, data + 4 + first, size - 4 - first,
-                         data[2]);
+        /* Refused behind a barrier. */
+        FUZZ_CHECK(side_add_channel(&side, 1, data + 4 + first,
+                                    size - 4 - first, data[2]) == !ok);
     }
     while (ok && parts > 0) {
         ok = side_section(&side, VMLOAD_RECORD_PART, rounds);

@@ -398,7 +398,7 @@ bool vmload_rdma_memory_open(VmloadRdmaMemory *memory,
 {
     struct ibv_mr *mr = NULL;
     MemoryBlock *block;
-    uint64_t offset;
+    uint64_t offset = 0;
     uint64_t chunk;
 
     if (!memory_locate(memory, range, &offset, error)) {
@@ -437,7 +437,7 @@ bool vmload_rdma_memory_zero(VmloadRdmaMemory *memory,
                              const VmloadRdmaRange *range, GError **error)
 {
     const MemoryBlock *block;
-    uint64_t offset;
+    uint64_t offset = 0;
 
     if (!memory_locate(memory, range, &offset, error)) {
         return false;

@@ -58,9 +58,21 @@ static bool multifd_start(VmloadMultifdChannel *self, GError **error)
 bool vmload_multifd_add(VmloadMultifd *multifd, VmloadChannel *channel,
                         uint32_t id, GError **error)
 {
-    VmloadMultifdChannel *self = g_new0(VmloadMultifdChannel, 1);
+    VmloadMultifdChannel *self;
     uint32_t n = multifd->n_channels;
 
+    /*
+     * Its pages of that round would come behind those of later ones, or,
+     * had it come later still, not at all.
+     */
+    if (multifd->passed > 0) {
+        vmload_channel_unref(channel);
+        return vmload_fail(error, VMLOAD_ERROR_MALFORMED,
+                           "channel 'multifd %u': expected it before the first "
+                           "barrier of RAM, found it after barrier "
+                           "%" G_GUINT64_FORMAT, id, multifd->passed);
+    }
+    self = g_new0(VmloadMultifdChannel, 1);
     self->group = multifd;
     self->channel = channel;
     self->id = id;

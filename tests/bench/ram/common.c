@@ -102,11 +102,13 @@ typedef union {
 
 static socklen_t parse_address(const char *text, Address *address)
 {
+    size_t length = strlen(text);
+
     memset(address, 0, sizeof(*address));
     if (strncmp(text, "unix:", 5) == 0 &&
-        strlen(text + 5) < sizeof(address->unix_.sun_path)) {
+        length < 5 + sizeof(address->unix_.sun_path)) {
         address->unix_.sun_family = AF_UNIX;
-        memcpy(address->unix_.sun_path, text + 5, strlen(text + 5));
+        memcpy(address->unix_.sun_path, text + 5, length - 5);
         return sizeof(address->unix_);
     }
     if (strncmp(text, "tcp:", 4) == 0) {

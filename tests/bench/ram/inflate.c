@@ -86,6 +86,7 @@ static void inflate_packet(Inflate *state, uint8_t *data, uint32_t size,
 {
     size_t missing = length;
 
+    (void)state;
 #ifdef BENCH_ZLIB
     if (state->method == INFLATE_ZLIB) {
         state->zlib.next_in = data;
