@@ -7,6 +7,8 @@
 
 /* How long a connection may say nothing at its beginning. */
 #define HANDSHAKE_MS 30000u
+/* Connections of strangers that are worth a line each. */
+#define REFUSED_MAX 8u
 
 typedef struct {
     char *ram_dir;
@@ -31,6 +33,7 @@ typedef struct {
     CliRam *ram;
     VmloadListener *listener; /* --retry: what goes on to listen */
     GPid child;
+    uint32_t refused; /* connections, in all loads */
 } Receive;
 
 /* What the signal handler cancels. Set before the handlers, cleared after. */
@@ -105,6 +108,20 @@ static bool receive_vmdescription(void *opaque, const char *json,
                                 &receive->limits, error);
 }
 
+/* A stranger, of whom there may be any number: a bound on what is said. */
+static void receive_refused(void *opaque, const char *connection,
+                            const GError *reason)
+{
+    Receive *receive = opaque;
+
+    if (receive->options.quiet || receive->refused >= REFUSED_MAX) {
+        return;
+    }
+    receive->refused++;
+    fprintf(stderr, "refused %s: %s%s\n", connection, reason->message,
+            receive->refused == REFUSED_MAX ? " (no more of these)" : "");
+}
+
 /* The source is not told of success before all agrees with what it says. */
 static void receive_finish(void *opaque, VmloadLoader *loader,
                            const VmloadOutcome *outcome)
@@ -139,6 +156,7 @@ static VmloadLoader *receive_loader(Receive *receive, GError **error)
         .raw_section = receive_raw_section,
         .vmdescription = receive_vmdescription,
         .finish = receive_finish,
+        .refused = receive_refused,
     };
     const Options *options = &receive->options;
     VmloadLoader *loader = vmload_loader_new(&ops, receive, NULL, error);

@@ -139,6 +139,7 @@ json_t *cli_stats_json(VmloadLoader *loader, const GError *error)
     }
     set_uint(json, "bytes_total", stats.bytes_total);
     set_uint(json, "sections", stats.sections);
+    set_uint(json, "connections_refused", stats.connections_refused);
     set_uint(json, "commands", stats.commands);
     set_uint(json, "staged_peak_bytes", stats.staged_peak_bytes);
     json_object_set_new(json, "ram", stats_ram(&stats));

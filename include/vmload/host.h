@@ -241,6 +241,10 @@ typedef struct {
  * @cleanup: at the end of the load, whatever its outcome and also when @setup
  *     was not called, big lock held, after the `cleanup` of registered
  *     devices. Optional.
+ * @refused: @connection ("connection 1 from tcp:127.0.0.1:5000") was closed
+ *     for @reason, and the load waits on: a stranger, see listener.h. Who can
+ *     connect can cause any number of these, so that a log wants a bound.
+ *     No lock. Optional.
  *
  * A host. @opaque is what vmload_loader_new() got. All callbacks but @lock,
  * @unlock, @lock_is_held, @lock_is_wanted, @thread_enter and @thread_leave
@@ -283,6 +287,8 @@ typedef struct {
     bool (*lock_is_wanted)(void *opaque);
     bool (*setup)(void *opaque, GError **error);
     void (*cleanup)(void *opaque);
+    void (*refused)(void *opaque, const char *connection,
+                    const GError *reason);
 } VmloadHostOps;
 
 /** Initialiser for VmloadHostOps; members follow by name. Since: 0.1 */

@@ -12,19 +12,18 @@
  * - 11 22 33 44: a multifd channel, with 60 more bytes that say which. It is
  *   welcome if vmload_loader_set_multifd() expects it, in front of the main
  *   channel or behind it; else the load fails with VMLOAD_ERROR_UNSUPPORTED.
- * - anything else: VMLOAD_ERROR_MALFORMED; a few bytes and the end:
- *   VMLOAD_ERROR_TRUNCATED.
- * - nothing and the end (somebody looked whether the port is open): the
- *   connection is dropped.
- * - nothing: it waits and holds up nobody. At most 16 connections wait,
- *   besides the multifd channels that may come; the one that has been silent
- *   longest goes for a new one.
+ * - anything else, or the end before four bytes: a stranger. The connection
+ *   is refused, which is closed, and the load waits on; see `refused` in
+ *   VmloadHostOps and `connections_refused` in VmloadStats.
+ * - nothing: it waits until its deadline and holds up nobody; then it is
+ *   refused. At most 16 connections wait, besides the multifd channels that
+ *   may come; the one that has been silent longest goes for a new one.
  *
  * Once all are there, the others are closed and the listening socket too, so
  * that whoever else connects is refused.
  *
- * From the first connection on there is a deadline, see
- * vmload_loader_set_timeouts().
+ * Each connection has a deadline, see vmload_loader_set_timeouts(). For the
+ * main channel itself there is none: the load waits until it is cancelled.
  *
  * One channel that is there already (fd:, file:,
  * vmload_listener_new_channel()) is the main channel without being looked at.

@@ -254,10 +254,10 @@ VMLOAD_EXPORT void vmload_loader_set_lock_wait(VmloadLoader *loader,
 /**
  * vmload_loader_set_timeouts:
  * @loader: the loader.
- * @handshake_ms: milliseconds from the first connection until the main
- *     channel has said what it is; for a channel that was given, between the
- *     bytes of the stream's header (nobody knows when its source begins); 0:
- *     no bound; default 30000.
+ * @handshake_ms: milliseconds that a connection has to say what it is, or is
+ *     refused; from the first known channel, until all of multifd's are there;
+ *     for a channel that was given, between the bytes of the stream's header
+ *     (nobody knows when its source begins); 0: no bound; default 30000.
  * @stall_ms: milliseconds without a byte from the peer, once the load is
  *     active; 0: no bound (default).
  *

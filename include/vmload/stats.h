@@ -62,6 +62,8 @@ G_BEGIN_DECLS
  * @rdma_registered_bytes: RDMA: guest memory that is open and pinned now.
  * @rdma_registered_peak_bytes: RDMA: most of it at once.
  * @rdma_register_ns: RDMA: time spent to open memory.
+ * @connections_refused: connections to sockets that were closed while the
+ *     load went on to wait: see `refused` in VmloadHostOps.
  *
  * A snapshot. Times in nanoseconds.
  *
@@ -104,6 +106,7 @@ typedef struct {
     uint64_t rdma_registered_bytes;
     uint64_t rdma_registered_peak_bytes;
     uint64_t rdma_register_ns;
+    uint64_t connections_refused;
 } VmloadStats;
 
 /**

@@ -2,7 +2,6 @@
 #include "gather.h"
 
 #include "error.h"
-#include "identify.h"
 #include "rdma/listener.h"
 #include "socket.h"
 
@@ -12,7 +11,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-/* @deadline: -1: nobody is there. */
+/* @deadline: for all that are wanted; -1: nobody is known yet. */
 struct VmloadGathering {
     VmloadListener *listener;
     bool all;
@@ -51,10 +50,24 @@ static void name_connection(VmloadChannel *channel, int fd, uint32_t number)
     g_free(address);
 }
 
-static bool listener_accept(VmloadIdentify *identify, int listen_fd,
-                            GError **error)
+/* When what begins now must be over. */
+static int64_t gathering_begin(const VmloadGathering *gathering)
+{
+    int64_t now = g_get_monotonic_time();
+
+    if (gathering->handshake_us <= 0) {
+        return -1;
+    }
+    return gathering->handshake_us > G_MAXINT64 - now
+               ? G_MAXINT64
+               : now + gathering->handshake_us;
+}
+
+static bool gathering_accept(VmloadGathering *gathering, int listen_fd,
+                             GError **error)
 {
     const int one = 1;
+    VmloadIdentify *identify = &gathering->identify;
     VmloadChannel *channel;
     int fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC);
 
@@ -70,6 +83,8 @@ static bool listener_accept(VmloadIdentify *identify, int listen_fd,
     }
     name_connection(channel, fd, identify->count + 1);
     vmload_identify_add(identify, channel, fd);
+    identify->pending[identify->n_pending - 1].deadline =
+        gathering_begin(gathering);
     return true;
 }
 
@@ -83,6 +98,8 @@ VmloadGathering *vmload_gathering_new(VmloadListener *listener,
     gathering->handshake_us = wanted->handshake_us;
     gathering->deadline = -1;
     gathering->identify.max_multifd = wanted->multifd;
+    gathering->identify.refused = wanted->refused;
+    gathering->identify.opaque = wanted->opaque;
     if (wanted->uuid != NULL) {
         gathering->identify.has_uuid = true;
         memcpy(gathering->identify.uuid, wanted->uuid,
@@ -116,21 +133,14 @@ static bool gathering_may_begin(const VmloadGathering *gathering)
            (!gathering->all || gathering_is_full(gathering));
 }
 
-/* From the first connection on; when all of them left, it is as before. */
+/* From the first connection on that is a source's; strangers do not count. */
 static void gathering_set_deadline(VmloadGathering *gathering)
 {
     const VmloadIdentify *identify = &gathering->identify;
-    int64_t now;
 
-    if ((identify->n_pending == 0 && identify->main == NULL &&
-         identify->n_multifd == 0) ||
-        gathering->handshake_us <= 0) {
-        gathering->deadline = -1;
-    } else if (gathering->deadline < 0) {
-        now = g_get_monotonic_time();
-        gathering->deadline = gathering->handshake_us > G_MAXINT64 - now
-                                  ? G_MAXINT64
-                                  : now + gathering->handshake_us;
+    if (gathering->deadline < 0 &&
+        (identify->main != NULL || identify->n_multifd > 0)) {
+        gathering->deadline = gathering_begin(gathering);
     }
 }
 
@@ -179,8 +189,8 @@ static bool gathering_timed_out(const VmloadGathering *gathering,
     }
     return vmload_fail(error, VMLOAD_ERROR_TIMEOUT,
                        "expected the main channel within %" G_GINT64_FORMAT
-                       " ms, found %u connections that say nothing", ms,
-                       identify->n_pending);
+                       " ms, found %u multifd channels", ms,
+                       identify->n_multifd);
 }
 
 /*
@@ -223,6 +233,42 @@ static bool gathering_poll(VmloadGathering *gathering, const VmloadWait *wait,
 }
 
 /*
+ * Those who have spoken leave the list of those who have not; those who had
+ * their time and say nothing now are closed. @polled: what the poll said of
+ * each. *@busy: somebody spoke.
+ */
+static bool gathering_hear(VmloadGathering *gathering,
+                           const struct pollfd *polled, bool *busy,
+                           GError **error)
+{
+    VmloadIdentify *identify = &gathering->identify;
+    int64_t now = g_get_monotonic_time();
+    uint32_t n = identify->n_pending;
+    uint32_t index = 0;
+    uint32_t i;
+
+    for (i = 0; i < n; i++) {
+        const VmloadPending *pending = &identify->pending[index];
+        VmloadConnectionKind kind = VMLOAD_CONNECTION_UNKNOWN;
+
+        if (polled[i].revents != 0) {
+            *busy = true;
+            if (!vmload_identify_read(identify, index, &kind, error)) {
+                return false;
+            }
+        } else if (pending->deadline >= 0 && pending->deadline <= now) {
+            vmload_identify_expire(identify, index,
+                                   gathering->handshake_us / 1000);
+            kind = VMLOAD_CONNECTION_REFUSED;
+        }
+        if (kind == VMLOAD_CONNECTION_UNKNOWN) {
+            index++;
+        }
+    }
+    return true;
+}
+
+/*
  * Those who have spoken, then whoever knocks. @deadline: how long to wait for
  * somebody. *@busy: there was somebody.
  */
@@ -230,42 +276,41 @@ static bool gathering_round(VmloadGathering *gathering, const VmloadWait *wait,
                             int64_t deadline, bool *busy, GError **error)
 {
     struct pollfd fds[1 + VMLOAD_SOCKETS_MAX + VMLOAD_IDENTIFY_MAX] = {{0}};
-    VmloadIdentify *identify = &gathering->identify;
-    uint32_t n = identify->n_pending;
     uint32_t n_listening;
     const int *listening =
         vmload_listener_get_fds(gathering->listener, &n_listening);
-    const struct pollfd *connections = fds + 1 + n_listening;
-    uint32_t index = 0;
-    VmloadConnectionKind kind;
     uint32_t i;
 
     if (!gathering_poll(gathering, wait, fds, deadline, error)) {
         return false;
     }
     *busy = false;
-    for (i = 0; i < n; i++) {
-        kind = VMLOAD_CONNECTION_UNKNOWN;
-        if (connections[i].revents != 0) {
-            *busy = true;
-            if (!vmload_identify_read(identify, index, &kind, error)) {
-                return false;
-            }
-        }
-        if (kind == VMLOAD_CONNECTION_UNKNOWN) {
-            index++;
-        }
+    if (!gathering_hear(gathering, fds + 1 + n_listening, busy, error)) {
+        return false;
     }
     for (i = 0; i < n_listening && !gathering_is_full(gathering); i++) {
         if (fds[1 + i].revents != 0) {
             *busy = true;
-            if (!listener_accept(identify, listening[i], error)) {
+            if (!gathering_accept(gathering, listening[i], error)) {
                 return false;
             }
         }
     }
     gathering_set_deadline(gathering);
     return true;
+}
+
+/* Until when nobody need be looked after: the oldest one's comes first. */
+static int64_t gathering_next_deadline(const VmloadGathering *gathering)
+{
+    const VmloadIdentify *identify = &gathering->identify;
+    int64_t first =
+        identify->n_pending > 0 ? identify->pending[0].deadline : -1;
+
+    if (gathering->deadline < 0 || first < 0) {
+        return MAX(gathering->deadline, first);
+    }
+    return MIN(gathering->deadline, first);
 }
 
 /* Waits for somebody, up to the deadline. */
@@ -275,7 +320,8 @@ static bool gathering_wait(VmloadGathering *gathering, const VmloadWait *wait,
     int64_t deadline = gathering->deadline;
     bool busy;
 
-    if (!gathering_round(gathering, wait, deadline, &busy, error)) {
+    if (!gathering_round(gathering, wait, gathering_next_deadline(gathering),
+                         &busy, error)) {
         return false;
     }
     /* Also while others keep us busy. */

@@ -8,19 +8,26 @@
 
 #include "channel.h"
 #include "handshake.h"
+#include "identify.h"
 
 /*
  * @multifd: most multifd channels there may be; 0: multifd is not enabled.
  * @all: wait for all of them; else those that come are taken, at the moments
  *     at which the source must have connected them.
  * @uuid: (nullable): the VM's, 16 bytes; NULL: the channels must agree.
- * @handshake_us: from the first connection until all are there; 0: no bound.
+ * @handshake_us: how long a connection may take to say what it is, before it
+ *     is closed; and from the first that has, until all are there. 0: no
+ *     bound.
+ * @refused: (nullable): told of connections that are closed while the load
+ *     goes on, with @opaque.
  */
 typedef struct {
     uint32_t multifd;
     bool all;
     const uint8_t *uuid;
     int64_t handshake_us;
+    VmloadRefused refused;
+    void *opaque;
 } VmloadWanted;
 
 typedef struct VmloadGathering VmloadGathering;

@@ -21,12 +21,18 @@ static VmloadChannel *identify_remove(VmloadIdentify *identify, uint32_t index)
     return channel;
 }
 
-static void identify_drop(VmloadIdentify *identify, uint32_t index,
-                          const char *why)
+/* Closes pending[@index], for @reason (transfer full). */
+static void identify_refuse(VmloadIdentify *identify, uint32_t index,
+                            GError *reason)
 {
     VmloadChannel *channel = identify_remove(identify, index);
+    const char *name = vmload_channel_get_name(channel);
 
-    g_debug("%s: closed: %s", vmload_channel_get_name(channel), why);
+    g_debug("%s: closed: %s", name, reason->message);
+    if (identify->refused != NULL) {
+        identify->refused(identify->opaque, name, reason);
+    }
+    g_error_free(reason);
     vmload_channel_unref(channel);
 }
 
@@ -40,13 +46,17 @@ void vmload_identify_add(VmloadIdentify *identify, VmloadChannel *channel,
         while (i < identify->n_pending && identify->pending[i].have > 0) {
             i++;
         }
-        identify_drop(identify, i < identify->n_pending ? i : 0,
-                      "too many connections that say nothing");
+        identify_refuse(
+            identify, i < identify->n_pending ? i : 0,
+            g_error_new(VMLOAD_ERROR, VMLOAD_ERROR_LIMIT,
+                        "expected at most %u connections that say nothing",
+                        identify->n_pending));
     }
     pending = &identify->pending[identify->n_pending++];
     memset(pending, 0, sizeof(*pending));
     pending->channel = channel;
     pending->fd = fd;
+    pending->deadline = -1;
     identify->count++;
 }
 
@@ -57,32 +67,47 @@ static uint32_t identify_wanted(const VmloadPending *pending)
                                              : VMLOAD_HANDSHAKE_SIZE;
 }
 
-/* The end or an error instead of the bytes. */
+static const char *identify_wanted_name(const VmloadPending *pending)
+{
+    return pending->have < VMLOAD_MAGIC_SIZE ? "magic" : "handshake";
+}
+
+/* The end, or @local (transfer full), instead of the bytes. */
 static bool identify_ended(VmloadIdentify *identify, uint32_t index,
                            GError *local, VmloadConnectionKind *kind,
                            GError **error)
 {
     VmloadPending *pending = &identify->pending[index];
 
-    if (pending->have == 0) {
+    if (local == NULL) {
+        local = g_error_new(VMLOAD_ERROR, VMLOAD_ERROR_TRUNCATED,
+                            "expected %u bytes of %s, found the end after %u",
+                            identify_wanted(pending),
+                            identify_wanted_name(pending), pending->have);
+    }
+    if (pending->have < VMLOAD_MAGIC_SIZE) {
         /* Somebody who looked whether the port is open. */
-        identify_drop(identify, index,
-                      local != NULL ? local->message : "it said nothing");
-        g_clear_error(&local);
+        identify_refuse(identify, index, local);
         *kind = VMLOAD_CONNECTION_REFUSED;
         return true;
     }
-    if (local != NULL) {
-        g_propagate_error(error, local);
-        return false;
-    }
-    return vmload_fail(error, VMLOAD_ERROR_TRUNCATED,
-                       "channel %s: expected %u bytes of %s, found the end "
-                       "after %u", vmload_channel_get_name(pending->channel),
-                       identify_wanted(pending),
-                       pending->have < VMLOAD_MAGIC_SIZE ? "magic"
-                                                         : "handshake",
-                       pending->have);
+    g_propagate_prefixed_error(error, local, "channel %s: ",
+                               vmload_channel_get_name(pending->channel));
+    return false;
+}
+
+void vmload_identify_expire(VmloadIdentify *identify, uint32_t index,
+                            int64_t ms)
+{
+    const VmloadPending *pending = &identify->pending[index];
+
+    identify_refuse(identify, index,
+                    g_error_new(VMLOAD_ERROR, VMLOAD_ERROR_TIMEOUT,
+                                "expected %u bytes of %s within %"
+                                G_GINT64_FORMAT " ms, found %u",
+                                identify_wanted(pending),
+                                identify_wanted_name(pending), ms,
+                                pending->have));
 }
 
 static bool identify_main(VmloadIdentify *identify, uint32_t index,
@@ -91,7 +116,10 @@ static bool identify_main(VmloadIdentify *identify, uint32_t index,
     VmloadPending *pending = &identify->pending[index];
 
     if (identify->main != NULL) {
-        identify_drop(identify, index, "a second main channel");
+        identify_refuse(identify, index,
+                        g_error_new(VMLOAD_ERROR, VMLOAD_ERROR_MALFORMED,
+                                    "expected one main channel, found "
+                                    "another"));
         *kind = VMLOAD_CONNECTION_REFUSED;
         return true;
     }
@@ -154,7 +182,6 @@ static bool identify_classify(VmloadIdentify *identify, uint32_t index,
                               VmloadConnectionKind *kind, GError **error)
 {
     VmloadPending *pending = &identify->pending[index];
-    const char *name = vmload_channel_get_name(pending->channel);
     uint32_t magic;
 
     memcpy(&magic, pending->data, sizeof(magic));
@@ -163,16 +190,20 @@ static bool identify_classify(VmloadIdentify *identify, uint32_t index,
         return identify_main(identify, index, kind);
     }
     if (magic != VMLOAD_HANDSHAKE_MAGIC) {
-        return vmload_fail(error, VMLOAD_ERROR_MALFORMED,
-                           "channel %s: expected magic 0x%08x (QEVM), found "
-                           "0x%08x%s", name, MAGIC_MAIN, magic,
-                           magic >> 8 == MAGIC_TLS ? " (a TLS handshake)"
-                                                   : "");
+        identify_refuse(
+            identify, index,
+            g_error_new(VMLOAD_ERROR, VMLOAD_ERROR_MALFORMED,
+                        "expected magic 0x%08x (QEVM), found 0x%08x%s",
+                        MAGIC_MAIN, magic,
+                        magic >> 8 == MAGIC_TLS ? " (a TLS handshake)" : ""));
+        *kind = VMLOAD_CONNECTION_REFUSED;
+        return true;
     }
     if (identify->max_multifd == 0) {
         return vmload_fail(error, VMLOAD_ERROR_UNSUPPORTED,
                            "channel %s: expected the main channel, found a "
-                           "multifd channel, and multifd is not enabled", name);
+                           "multifd channel, and multifd is not enabled",
+                           vmload_channel_get_name(pending->channel));
     }
     return pending->have < VMLOAD_HANDSHAKE_SIZE ||
            identify_multifd(identify, index, kind, error);
@@ -219,8 +250,8 @@ void vmload_identify_clear(VmloadIdentify *identify)
     uint32_t i;
 
     while (identify->n_pending > 0) {
-        identify_drop(identify, identify->n_pending - 1,
-                      "nobody asked for it");
+        vmload_channel_unref(
+            identify_remove(identify, identify->n_pending - 1));
     }
     for (i = 0; i < VMLOAD_MULTIFD_MAX; i++) {
         vmload_channel_unref(identify->multifd[i]);

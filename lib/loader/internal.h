@@ -36,6 +36,7 @@ typedef struct {
     uint64_t last_byte_ns;
     uint64_t switchover_ns;
     uint64_t end_ns;
+    uint64_t refused;
 } VmloadCounters;
 
 /* Who waits, and since when: one for each reader. */

@@ -21,6 +21,17 @@ void vmload_loader_set_multifd(VmloadLoader *loader, uint32_t channels,
     loader->multifd_sync = sync;
 }
 
+static void connection_refused(void *opaque, const char *connection,
+                               const GError *reason)
+{
+    VmloadLoader *loader = opaque;
+
+    __atomic_fetch_add(&loader->counters.refused, 1, __ATOMIC_RELAXED);
+    if (loader->ops.refused != NULL) {
+        loader->ops.refused(loader->opaque, connection, reason);
+    }
+}
+
 bool vmload_loader_connect(VmloadLoader *loader, GError **error)
 {
     const VmloadConfiguration *expected = &loader->expected.view;
@@ -28,6 +39,8 @@ bool vmload_loader_connect(VmloadLoader *loader, GError **error)
     VmloadWanted wanted = {
         .all = all,
         .handshake_us = (int64_t)loader->handshake_ms * 1000,
+        .refused = connection_refused,
+        .opaque = loader,
     };
 
     if (loader->channel != NULL) {

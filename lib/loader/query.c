@@ -103,6 +103,7 @@ void vmload_loader_get_stats(VmloadLoader *loader, VmloadStats *stats)
             load_counter(&loader->multifd_counters.last_byte_ns));
     snapshot.switchover_ns = load_counter(&counters->switchover_ns);
     snapshot.end_ns = load_counter(&counters->end_ns);
+    snapshot.connections_refused = load_counter(&counters->refused);
     fill_ram(loader, &snapshot);
     fill_multifd(&loader->multifd_counters, &snapshot);
     fill_rdma(&loader->rdma_counters, &snapshot);

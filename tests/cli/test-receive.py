@@ -261,7 +261,7 @@ class Live(Case):
         # Waits its turn, and is not refused.
         second = self.again(child, address)
         peer.close()
-        second.sendall(b'not a migration stream')
+        second.sendall(b'QEVM, but not a migration stream')
         third = self.again(child, address)
         second.close()
         third.sendall(data('pc'))
@@ -278,6 +278,57 @@ class Live(Case):
         self.assertEqual(json.loads((self.folder / 'devices').read_text()),
                          json.loads(self.ok('dump', path('pc'))))
         self.check_ram('pc')
+
+    def test_strangers_first(self):
+        """They go one by one; the source behind them is loaded."""
+        child = self.start('--stall-timeout', '1', '--stats',
+                           self.folder / 'stats', 'tcp:127.0.0.1:0')
+        silent = self.connect(child)
+        address = silent.getpeername()
+        for greeting in (b'GET / HTTP/1.0\r\n\r\n', b'SSH-2.0-x\r\n',
+                         bytes.fromhex('16030100c8010000c40303'), b'QEV', b''):
+            stranger = self.again(child, address)
+            stranger.sendall(greeting)
+            stranger.shutdown(socket.SHUT_WR)
+            try:
+                self.assertEqual(stranger.recv(1), b'')
+            except ConnectionResetError:
+                pass                    # closed before it was read out
+        # The silent one has a second; the source comes behind that.
+        self.assertEqual(silent.recv(1), b'')
+        self.assertIsNone(child.poll())
+        peer = self.again(child, address)
+        peer.sendall(data('pc'))
+        peer.shutdown(socket.SHUT_WR)
+        code, out, err = self.end(child)
+        self.assertEqual(code, 0, err)
+        self.assertIn('completed', out)
+        refused = re.findall(r'^refused connection \d+ from tcp:\S+: (.*)$',
+                             err, re.M)
+        self.assertEqual(len(refused), 6, err)
+        self.assertIn('47455420', refused[0])
+        self.assertIn('a TLS handshake', refused[2])
+        self.assertIn('within', refused[5])
+        stats = json.loads((self.folder / 'stats').read_text())
+        self.assertEqual(stats['connections_refused'], 6)
+        self.assertEqual(stats['status'], 'completed')
+
+    def test_crowd_of_strangers(self):
+        """There may be any number; what is said of them is bounded."""
+        child = self.start('tcp:127.0.0.1:0')
+        first = self.connect(child)
+        address = first.getpeername()
+        first.close()
+        for _ in range(30):
+            stranger = self.again(child, address)
+            stranger.sendall(b'GET / HTTP/1.0\r\n\r\n')
+            stranger.close()
+        peer = self.again(child, address)
+        peer.sendall(data('none'))
+        peer.shutdown(socket.SHUT_WR)
+        code, _, err = self.end(child)
+        self.assertEqual(code, 0, err)
+        self.assertEqual(len(re.findall('^refused ', err, re.M)), 8, err)
 
     def test_retry_cancelled(self):
         """Between two loads, too."""

@@ -61,7 +61,10 @@ static void scene_end(Scene *scene)
     g_free(scene->folder);
 }
 
-/* 'm': the main channel; '0' to '3': a multifd channel; '-': says nothing. */
+/*
+ * 'm': the main channel; '0' to '3': a multifd channel; '-': says nothing; 'x':
+ * garbage.
+ */
 static void scene_connect(Scene *scene, const char *who)
 {
     for (; *who != '\0'; who++) {
@@ -74,6 +77,8 @@ static void scene_connect(Scene *scene, const char *who)
             connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
         if (*who == 'm') {
             sw_header(out);
+        } else if (*who == 'x') {
+            sw_bytes(out, "GET / HTTP", 10);
         } else if (*who != '-') {
             pw_handshake(out, uuid, (uint8_t)(*who - '0'));
         }
@@ -121,7 +126,8 @@ static void test_all(void **state)
     static const char *const orders[] = {
         "m012", "012m", "21m0", "1m02", "2m10",
     };
-    const VmloadWanted wanted = {3, true, uuid, LONG_US};
+    const VmloadWanted wanted = {.multifd = 3, .all = true, .uuid = uuid,
+                                 .handshake_us = LONG_US};
     size_t i;
 
     (void)state;
@@ -144,7 +150,7 @@ static void test_all(void **state)
 /* Those that come later, as a source of another age connects them. */
 static void test_some(void **state)
 {
-    const VmloadWanted wanted = {3, false, NULL, LONG_US};
+    const VmloadWanted wanted = {.multifd = 3, .handshake_us = LONG_US};
     const VmloadWait wait = {0};
     GError *error = NULL;
     Scene scene;
@@ -169,33 +175,42 @@ static void test_failures(void **state)
 {
     static const uint8_t other[16] = {9};
     static const struct {
-        VmloadWanted wanted;
+        uint32_t multifd;
+        bool all;
+        const uint8_t *uuid;
+        int64_t handshake_us;
         const char *who;
         VmloadError code;
         const char *part;
     } cases[] = {
-        {{0, true, NULL, SHORT_US}, "-", VMLOAD_ERROR_TIMEOUT,
-         "expected the main channel within 1 ms, found 1 connections"},
-        {{2, true, NULL, SHORT_US}, "-", VMLOAD_ERROR_TIMEOUT,
-         "found no main channel, 0 multifd channels (missing: 0, 1) and 1"},
-        {{3, false, NULL, SHORT_US}, "1", VMLOAD_ERROR_TIMEOUT,
+        {2, true, NULL, SHORT_US, "1", VMLOAD_ERROR_TIMEOUT,
+         "found no main channel, 1 multifd channels (missing: 0) and 0"},
+        {2, true, NULL, SHORT_US, "m-", VMLOAD_ERROR_TIMEOUT,
+         "found the main channel, 0 multifd channels (missing: 0, 1)"},
+        {3, false, NULL, SHORT_US, "1", VMLOAD_ERROR_TIMEOUT,
          "expected multifd channel 0 within 1 ms, found 1 channels"},
-        {{1, true, other, LONG_US}, "0m", VMLOAD_ERROR_MISMATCH, "uuid"},
-        {{2, true, NULL, LONG_US}, "00", VMLOAD_ERROR_MALFORMED, "0 again"},
-        {{2, true, NULL, LONG_US}, "2", VMLOAD_ERROR_MALFORMED, "field id"},
-        {{0, true, NULL, LONG_US}, "0", VMLOAD_ERROR_UNSUPPORTED, ""},
+        {1, true, other, LONG_US, "0m", VMLOAD_ERROR_MISMATCH, "uuid"},
+        {2, true, NULL, LONG_US, "00", VMLOAD_ERROR_MALFORMED, "0 again"},
+        {2, true, NULL, LONG_US, "2", VMLOAD_ERROR_MALFORMED, "field id"},
+        {0, true, NULL, LONG_US, "0", VMLOAD_ERROR_UNSUPPORTED, ""},
     };
     const VmloadWait wait = {0};
     size_t i;
 
     (void)state;
     for (i = 0; i < G_N_ELEMENTS(cases); i++) {
+        const VmloadWanted wanted = {
+            .multifd = cases[i].multifd,
+            .all = cases[i].all,
+            .uuid = cases[i].uuid,
+            .handshake_us = cases[i].handshake_us,
+        };
         GError *error = NULL;
         Scene scene;
 
-        scene_begin(&scene, &cases[i].wanted);
+        scene_begin(&scene, &wanted);
         scene_connect(&scene, cases[i].who);
-        if (!cases[i].wanted.all) {
+        if (!wanted.all) {
             assert_false(
                 vmload_gathering_update(scene.gathering, &wait, &error));
         } else {
@@ -207,12 +222,64 @@ static void test_failures(void **state)
     }
 }
 
+typedef struct {
+    Scene *scene;
+    guint n;
+    VmloadError code;
+} Strangers;
+
+/* The source comes only when the strangers are gone. */
+static void stranger_refused(void *opaque, const char *connection,
+                             const GError *reason)
+{
+    Strangers *strangers = opaque;
+
+    assert_true(g_str_has_prefix(connection, "connection "));
+    assert_int_equal(reason->code, strangers->code);
+    if (++strangers->n == 2) {
+        scene_connect(strangers->scene, "m");
+    }
+}
+
+/* The silent ones have their own deadline; nobody else is held to it. */
+static void test_strangers_first(void **state)
+{
+    static const struct {
+        const char *who;
+        int64_t handshake_us;
+        VmloadError code;
+    } cases[] = {
+        {"--", SHORT_US, VMLOAD_ERROR_TIMEOUT},
+        {"xx", LONG_US, VMLOAD_ERROR_MALFORMED},
+    };
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < G_N_ELEMENTS(cases); i++) {
+        Scene scene;
+        Strangers strangers = {.scene = &scene, .code = cases[i].code};
+        const VmloadWanted wanted = {
+            .all = true,
+            .handshake_us = cases[i].handshake_us,
+            .refused = stranger_refused,
+            .opaque = &strangers,
+        };
+
+        scene_begin(&scene, &wanted);
+        scene_connect(&scene, cases[i].who);
+        assert_main(&scene);
+        assert_int_equal(strangers.n, 2);
+        scene_end(&scene);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all),
         cmocka_unit_test(test_some),
         cmocka_unit_test(test_failures),
+        cmocka_unit_test(test_strangers_first),
     };
 
     return cmocka_run_group_tests_name("gather", tests, NULL, NULL);

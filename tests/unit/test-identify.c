@@ -122,10 +122,6 @@ static void test_errors(void **state)
         const char *part;
     } cases[] = {
         {"\x11\x22\x33\x44", VMLOAD_ERROR_UNSUPPORTED, "multifd"},
-        {"\x08\x01\x01\x01", VMLOAD_ERROR_MALFORMED, "found 0x08010101"},
-        {"MVEQ", VMLOAD_ERROR_MALFORMED,
-         "channel main: expected magic 0x5145564d (QEVM), found 0x4d564551"},
-        {"QEV", VMLOAD_ERROR_TRUNCATED, "expected 4 bytes"},
     };
     size_t i;
 
@@ -141,16 +137,107 @@ static void test_errors(void **state)
         say(main_peer, "QEVM");
         assert_int_equal(step(&identify, 0), VMLOAD_CONNECTION_MAIN);
         say(peer, cases[i].text);
-        if (strlen(cases[i].text) < 4) {
-            assert_int_equal(step(&identify, 0), VMLOAD_CONNECTION_UNKNOWN);
-            assert_int_equal(shutdown(peer, SHUT_WR), 0);
-        }
         assert_false(vmload_identify_read(&identify, 0, &kind, &error));
         assert_unit_error(&error, cases[i].code, cases[i].part);
         vmload_identify_clear(&identify);
         assert_closed(main_peer);
         assert_closed(peer);
     }
+}
+
+typedef struct {
+    guint n;
+    char *connection;
+    GError *reason;
+} Refused;
+
+static void refused(void *opaque, const char *connection, const GError *reason)
+{
+    Refused *told = opaque;
+
+    told->n++;
+    g_free(told->connection);
+    told->connection = g_strdup(connection);
+    g_clear_error(&told->reason);
+    told->reason = g_error_copy(reason);
+}
+
+static void assert_told(Refused *told, VmloadError code, const char *part)
+{
+    assert_int_equal(told->n, 1);
+    assert_string_equal(told->connection, "main");
+    assert_unit_error(&told->reason, code, part);
+    g_clear_pointer(&told->connection, g_free);
+    told->n = 0;
+}
+
+/* No source speaks like that: it goes, whether there is a source or not. */
+static void test_strangers(void **state)
+{
+    static const struct {
+        const char *text;
+        VmloadError code;
+        const char *part;
+    } cases[] = {
+        {"\x08\x01\x01\x01", VMLOAD_ERROR_MALFORMED, "found 0x08010101"},
+        {"MVEQ", VMLOAD_ERROR_MALFORMED,
+         "expected magic 0x5145564d (QEVM), found 0x4d564551"},
+        {"\x16\x03\x01\xff", VMLOAD_ERROR_MALFORMED, "a TLS handshake"},
+        {"QEV", VMLOAD_ERROR_TRUNCATED,
+         "expected 4 bytes of magic, found the end after 3"},
+        {"", VMLOAD_ERROR_TRUNCATED, "found the end after 0"},
+    };
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < 2 * G_N_ELEMENTS(cases); i++) {
+        const char *text = cases[i / 2].text;
+        Refused told = {0};
+        VmloadIdentify identify = {.refused = refused, .opaque = &told};
+        VmloadConnectionKind kind = VMLOAD_CONNECTION_UNKNOWN;
+        int main_peer = add(&identify);
+        int peer = add(&identify);
+
+        if (i % 2 != 0) {
+            say(main_peer, "QEVM");
+            assert_int_equal(step(&identify, 0), VMLOAD_CONNECTION_MAIN);
+        }
+        say(peer, text);
+        assert_int_equal(shutdown(peer, SHUT_WR), 0);
+        while (kind == VMLOAD_CONNECTION_UNKNOWN) {
+            kind = step(&identify, identify.n_pending - 1);
+        }
+        assert_int_equal(kind, VMLOAD_CONNECTION_REFUSED);
+        assert_told(&told, cases[i / 2].code, cases[i / 2].part);
+        assert_closed(peer);
+        assert_open(main_peer);
+        vmload_identify_clear(&identify);
+        assert_int_equal(told.n, 0);
+        assert_closed(main_peer);
+    }
+}
+
+/* Who has had the time for it and has not said what it is. */
+static void test_expire(void **state)
+{
+    Refused told = {0};
+    VmloadIdentify identify = {.refused = refused, .opaque = &told};
+    int silent = add(&identify);
+    int slow = add(&identify);
+
+    (void)state;
+    assert_int_equal(identify.pending[0].deadline, -1);
+    say(slow, "QE");
+    assert_int_equal(step(&identify, 1), VMLOAD_CONNECTION_UNKNOWN);
+    vmload_identify_expire(&identify, 0, 7);
+    assert_told(&told, VMLOAD_ERROR_TIMEOUT,
+                "expected 4 bytes of magic within 7 ms, found 0");
+    assert_closed(silent);
+    vmload_identify_expire(&identify, 0, 7);
+    assert_told(&told, VMLOAD_ERROR_TIMEOUT, "found 2");
+    assert_closed(slow);
+    assert_int_equal(identify.n_pending, 0);
+    vmload_identify_clear(&identify);
 }
 
 static void say_handshake(int peer, const uint8_t *uuid, uint8_t id,
@@ -311,8 +398,6 @@ static void test_broken(void **state)
     VmloadIdentify identify = {0};
     Broken silent = {0, 0};
     Broken spoken = {0, 1};
-    GError *error = NULL;
-    VmloadConnectionKind kind;
 
     (void)state;
     vmload_identify_add(
@@ -322,8 +407,8 @@ static void test_broken(void **state)
     vmload_identify_add(
         &identify, vmload_channel_new_from_ops(&ops, &spoken, NULL, NULL), -1);
     assert_int_equal(step(&identify, 0), VMLOAD_CONNECTION_UNKNOWN);
-    assert_false(vmload_identify_read(&identify, 0, &kind, &error));
-    assert_unit_error(&error, VMLOAD_ERROR_IO, "it broke");
+    assert_int_equal(step(&identify, 0), VMLOAD_CONNECTION_REFUSED);
+    assert_int_equal(identify.n_pending, 0);
     vmload_identify_clear(&identify);
 }
 
@@ -367,6 +452,8 @@ int main(void)
         cmocka_unit_test(test_trickle),
         cmocka_unit_test(test_many),
         cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_strangers),
+        cmocka_unit_test(test_expire),
         cmocka_unit_test(test_multifd),
         cmocka_unit_test(test_multifd_errors),
         cmocka_unit_test(test_broken),
