@@ -175,7 +175,7 @@ def migrate(binary, env, folder, case, ram):
     begin = time.monotonic()
     target_qemu.ask('migrate-incoming', uri=uri)
     if case == 'stall':
-        Proxy(through, target, b'e1000e').start()
+        Proxy(through, target, b'/e1000e\0').start()
         source.ask('migrate', uri='unix:' + through)
     elif case != 'file':
         source.ask('migrate', uri=uri)
