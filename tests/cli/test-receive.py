@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
 """vmload receive, from everything that needs no QEMU."""
+import errno
 import hashlib
 import json
 import os
@@ -289,11 +290,12 @@ class Live(Case):
                          bytes.fromhex('16030100c8010000c40303'), b'QEV', b''):
             stranger = self.again(child, address)
             stranger.sendall(greeting)
-            stranger.shutdown(socket.SHUT_WR)
             try:
+                stranger.shutdown(socket.SHUT_WR)
                 self.assertEqual(stranger.recv(1), b'')
-            except ConnectionResetError:
-                pass                    # closed before it was read out
+            except OSError as error:    # closed before it was read out
+                self.assertIn(error.errno,
+                              (errno.ECONNRESET, errno.ENOTCONN))
         # The silent one has a second; the source comes behind that.
         self.assertEqual(silent.recv(1), b'')
         self.assertIsNone(child.poll())
@@ -306,9 +308,8 @@ class Live(Case):
         refused = re.findall(r'^refused connection \d+ from tcp:\S+: (.*)$',
                              err, re.M)
         self.assertEqual(len(refused), 6, err)
-        self.assertIn('47455420', refused[0])
-        self.assertIn('a TLS handshake', refused[2])
-        self.assertIn('within', refused[5])
+        for part in ('47455420', 'a TLS handshake', 'within'):
+            self.assertEqual(sum(part in line for line in refused), 1, err)
         stats = json.loads((self.folder / 'stats').read_text())
         self.assertEqual(stats['connections_refused'], 6)
         self.assertEqual(stats['status'], 'completed')
