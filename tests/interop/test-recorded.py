@@ -269,7 +269,8 @@ def test_multifd_cut(folder):
         with open(parts["multifd0"], "rb") as stream:
             data = stream.read()
         with open(cut, "wb") as stream:
-            stream.write(data[:-700])
+            # Not at its end: behind the last barrier nobody waits for it.
+            stream.write(data[:len(data) // 2])
         uri = "unix:%s/%s-cut" % (folder, name)
         receiver = Receiver(folder, uri, "--channels", "2",
                             "--stall-timeout", "5")
