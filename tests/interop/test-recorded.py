@@ -202,7 +202,9 @@ def check_blocks(name, entry, result):
 
 
 # A channel's handshake and its first SYNC.
-FIRST = 64 + 1344
+HANDSHAKE = 64
+PACKET = 1344  # without data
+FIRST = HANDSHAKE + PACKET
 
 
 def send_channel(sock, data):
@@ -256,10 +258,11 @@ def test_multifd(folder):
                   "%s: %d channels", name, result.stat("multifd.channels"))
             sent = sum(entry["parts"][part] for part in ("multifd0",
                                                          "multifd1"))
-            # Handshakes are not counted.
-            check(result.stat("multifd.bytes") == sent - 2 * 64,
-                  "%s: %d bytes of %d", name, result.stat("multifd.bytes"),
-                  sent)
+            # Handshakes are not counted. Old sources may leave an empty
+            # packet behind the last barrier, where nobody waits for it.
+            unread = sent - 2 * HANDSHAKE - result.stat("multifd.bytes")
+            check(0 <= unread <= 2 * PACKET, "%s: %d bytes of %d", name,
+                  result.stat("multifd.bytes"), sent)
 
 
 def test_multifd_cut(folder):
