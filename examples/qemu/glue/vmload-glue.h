@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * QEMU's incoming migration through libvmload: what the files of migration/
- * call. The glue itself is in file.c.inc, savevm.c.inc and migration.c.inc,
- * each of which is the end of the file it is named after.
+ * call. The glue itself is in file.c.inc, savevm.c.inc (with what it includes),
+ * channel.c.inc and migration.c.inc, each of which is the end of the file it is
+ * named after.
  */
 #ifndef MIGRATION_VMLOAD_GLUE_H
 #define MIGRATION_VMLOAD_GLUE_H
