@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=bash
-# The one list of what libvmload needs on Debian 12, and how to get it.
+# The one list of what libvmload needs on Debian 12 and 13, and how to get it.
 # Sourced by scripts/demo, scripts/test and .ci/run; it runs nothing by itself.
 #
 #   . scripts/packages.sh
@@ -20,8 +20,18 @@ VMLOAD_PACKAGES_TEST="g++ libcmocka-dev python3 qemu-system-x86 procps"
 VMLOAD_PACKAGES_RDMA="python3 qemu-system-x86 iproute2 ibverbs-providers
     librdmacm1 rdmacm-utils perftest util-linux xz-utils"
 
-VMLOAD_PACKAGES_CI="clang clang-tidy clang-format libclang-rt-14-dev valgrind
-    gcovr abigail-tools shellcheck mandoc man-db groff-base git"
+VMLOAD_PACKAGES_CI="clang clang-tidy clang-format valgrind gcovr abigail-tools
+    shellcheck mandoc man-db groff-base git"
+
+# What clang's sanitizers and libFuzzer are linked with has clang's version in
+# its name: 14 in Debian 12, 19 in 13. Prints nothing as long as apt does not
+# know of clang.
+vmload_clang_runtime()
+{
+    apt-cache depends clang 2>/dev/null |
+        sed -n -e 's/^ *Depends: clang-\([0-9][0-9]*\)$/libclang-rt-\1-dev/p' |
+        head -n 1
+}
 
 # Print the packages of the groups named, one list.
 vmload_packages()
@@ -33,7 +43,7 @@ vmload_packages()
         build) echo "$VMLOAD_PACKAGES_BUILD" ;;
         test) echo "$VMLOAD_PACKAGES_TEST" ;;
         rdma) echo "$VMLOAD_PACKAGES_RDMA" ;;
-        ci) echo "$VMLOAD_PACKAGES_CI" ;;
+        ci) echo "$VMLOAD_PACKAGES_CI" "$(vmload_clang_runtime)" ;;
         *) echo "packages.sh: no group called '$group'" >&2; return 1 ;;
         esac
     done | xargs -n 1
@@ -104,6 +114,9 @@ vmload_install()
     # shellcheck disable=SC2086
     echo "installing:" $missing >&2
     $sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq update >&2 || return 1
+    # Again: only now may apt know which runtime belongs to clang.
+    # shellcheck disable=SC2046
+    missing=$(vmload_missing $(vmload_packages "$@"))
     # shellcheck disable=SC2086
     $sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y \
         --no-install-recommends $missing >&2

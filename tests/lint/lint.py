@@ -500,7 +500,8 @@ def check_units(root, findings):
 # --- the table of errors --------------------------------------------------
 
 def check_errors(root, findings):
-    """docs/errors.md has the rows of tests/fault/bad-input-table.h."""
+    """docs/errors.md has the rows of tests/fault/bad-input-table.h, and the
+    tests that its other rows name have the code and the text."""
     table = root / 'tests' / 'fault' / 'bad-input-table.h'
     page = root / 'docs' / 'errors.md'
     tested = re.findall(r'ROW\("([^"]+)",\s+\w+,\s+(\w+),\s+"([^"]*)"',
@@ -514,6 +515,23 @@ def check_errors(root, findings):
     for row in written:
         if row not in tested:
             findings.add(page, 1, f'no test for the row {row}')
+    check_named_tests(root, page, findings)
+
+
+def check_named_tests(root, page, findings):
+    rows = list(re.finditer(
+        r'^\| ([^|]+) \| ([A-Z]+) \| `([^`]+)` \| `([^`]+)`: `(\w+)` \|$',
+        page.read_text(), re.M))
+    findings.require(rows, 'row of errors with its test')
+    for row in rows:
+        what, code, evidence, name, function = row.groups()
+        path = root / 'tests' / 'unit' / name
+        text = path.read_text() if path.is_file() else ''
+        for wanted in (f'cmocka_unit_test({function})', evidence,
+                       f'VMLOAD_ERROR_{code}'):
+            if wanted not in text:
+                findings.add(page, line_of(page.read_text(), row.start()),
+                             f'{what}: {name} has no {wanted}')
 
 
 # --- the fuzz targets' seeds ----------------------------------------------

@@ -195,7 +195,7 @@ static void test_cut(void **state)
 
         g_byte_array_set_size(start, length);
         assert_false(take(bitmaps, start, &error));
-        assert_unit_error(&error, VMLOAD_ERROR_TRUNCATED, "");
+        assert_unit_error(&error, VMLOAD_ERROR_TRUNCATED, "found the end");
         assert_string_equal(told.log->str, "");
         vmload_dirty_bitmaps_free(bitmaps);
         g_string_free(told.log, TRUE);
@@ -325,6 +325,70 @@ static void test_limit(void **state)
     g_byte_array_unref(payload);
 }
 
+static bool count_started(void *opaque, const VmloadDirtyBitmap *bitmap,
+                          GError **error)
+{
+    (void)bitmap;
+    (void)error;
+    ++*(guint *)opaque;
+    return true;
+}
+
+static bool ignore_bits(void *opaque, const VmloadDirtyBitmap *bitmap,
+                        uint64_t offset, uint64_t length, const uint8_t *data,
+                        GError **error)
+{
+    (void)opaque;
+    (void)bitmap;
+    (void)offset;
+    (void)length;
+    (void)data;
+    (void)error;
+    return true;
+}
+
+/* Over two sections: those of the one before count, too. */
+static void test_many(void **state)
+{
+    static const VmloadDirtyBitmapOps ops = {
+        VMLOAD_DIRTY_BITMAP_OPS_INIT,
+        .started = count_started,
+        .bits = ignore_bits,
+    };
+    guint count = 0;
+    VmloadDirtyBitmaps *bitmaps =
+        vmload_dirty_bitmaps_new(&ops, &count, NULL, UINT64_C(1) << 28);
+    GError *error = NULL;
+    guint i;
+
+    (void)state;
+    for (i = 0; i < 3; i++) {
+        /* All but one, that one, and one more. */
+        guint first = i == 0 ? 0 : 65534 + i;
+        guint last = 65535 + i;
+        GByteArray *payload = sw_new();
+        guint j;
+
+        for (j = first; j < last; j++) {
+            char name[16];
+
+            g_snprintf(name, sizeof(name), "b%u", j);
+            sw_u8(payload, 0x1c);
+            sw_str8(payload, "node");
+            sw_str8(payload, name);
+            sw_be32(payload, 512);
+            sw_u8(payload, 0);
+        }
+        sw_u8(payload, 1);
+        assert_int_equal(take(bitmaps, payload, &error), i < 2);
+        assert_int_equal(count, i < 2 ? last : 65536);
+        g_byte_array_unref(payload);
+    }
+    assert_unit_error(&error, VMLOAD_ERROR_LIMIT,
+                      "at most 65536 dirty bitmaps");
+    vmload_dirty_bitmaps_free(bitmaps);
+}
+
 static void add_live_section(Fake *fake, uint32_t type, GByteArray *payload)
 {
     if (type == SW_SECTION_START) {
@@ -415,7 +479,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sections), cmocka_unit_test(test_cut),
         cmocka_unit_test(test_bad),      cmocka_unit_test(test_no_names),
-        cmocka_unit_test(test_limit),    cmocka_unit_test(test_loader),
+        cmocka_unit_test(test_limit),
+        cmocka_unit_test(test_many),    cmocka_unit_test(test_loader),
         cmocka_unit_test(test_refused),  cmocka_unit_test(test_add),
     };
 

@@ -88,9 +88,36 @@ static void test_trickle(void **state)
     assert_closed(peer);
 }
 
+typedef struct {
+    guint n;
+    char *connection;
+    GError *reason;
+} Refused;
+
+static void refused(void *opaque, const char *connection, const GError *reason)
+{
+    Refused *told = opaque;
+
+    told->n++;
+    g_free(told->connection);
+    told->connection = g_strdup(connection);
+    g_clear_error(&told->reason);
+    told->reason = g_error_copy(reason);
+}
+
+static void assert_told(Refused *told, VmloadError code, const char *part)
+{
+    assert_int_equal(told->n, 1);
+    assert_string_equal(told->connection, "main");
+    assert_unit_error(&told->reason, code, part);
+    g_clear_pointer(&told->connection, g_free);
+    told->n = 0;
+}
+
 static void test_many(void **state)
 {
-    VmloadIdentify identify = {0};
+    Refused told = {0};
+    VmloadIdentify identify = {.refused = refused, .opaque = &told};
     int silent = add(&identify);
     int gone = add(&identify);
     int first = add(&identify);
@@ -100,11 +127,13 @@ static void test_many(void **state)
     close(gone);
     say(second, "QEVM");
     assert_int_equal(step(&identify, 1), VMLOAD_CONNECTION_REFUSED);
+    assert_told(&told, VMLOAD_ERROR_TRUNCATED, "found the end after 0");
     assert_int_equal(identify.n_pending, 3);
     assert_int_equal(step(&identify, 2), VMLOAD_CONNECTION_MAIN);
     /* The second one is refused, the first stays. */
     say(first, "QEVM");
     assert_int_equal(step(&identify, 1), VMLOAD_CONNECTION_REFUSED);
+    assert_told(&told, VMLOAD_ERROR_MALFORMED, "expected one main channel");
     assert_closed(first);
     assert_open(second);
     assert_int_equal(step(&identify, 0), VMLOAD_CONNECTION_UNKNOWN);
@@ -143,32 +172,6 @@ static void test_errors(void **state)
         assert_closed(main_peer);
         assert_closed(peer);
     }
-}
-
-typedef struct {
-    guint n;
-    char *connection;
-    GError *reason;
-} Refused;
-
-static void refused(void *opaque, const char *connection, const GError *reason)
-{
-    Refused *told = opaque;
-
-    told->n++;
-    g_free(told->connection);
-    told->connection = g_strdup(connection);
-    g_clear_error(&told->reason);
-    told->reason = g_error_copy(reason);
-}
-
-static void assert_told(Refused *told, VmloadError code, const char *part)
-{
-    assert_int_equal(told->n, 1);
-    assert_string_equal(told->connection, "main");
-    assert_unit_error(&told->reason, code, part);
-    g_clear_pointer(&told->connection, g_free);
-    told->n = 0;
 }
 
 /* No source speaks like that: it goes, whether there is a source or not. */
@@ -415,7 +418,8 @@ static void test_broken(void **state)
 /* Who goes when there is no room: the oldest that has said nothing. */
 static void test_room(void **state)
 {
-    VmloadIdentify identify = {0};
+    Refused told = {0};
+    VmloadIdentify identify = {.refused = refused, .opaque = &told};
     int peers[VMLOAD_PENDING_MAX + 2];
     size_t i;
 
@@ -427,6 +431,8 @@ static void test_room(void **state)
     assert_int_equal(step(&identify, 0), VMLOAD_CONNECTION_UNKNOWN);
     peers[VMLOAD_PENDING_MAX] = add(&identify);
     assert_int_equal(identify.n_pending, VMLOAD_PENDING_MAX);
+    assert_told(&told, VMLOAD_ERROR_LIMIT,
+                "at most 16 connections that say nothing");
     assert_closed(peers[1]);
     assert_open(peers[0]);
 
@@ -438,6 +444,7 @@ static void test_room(void **state)
     }
     peers[VMLOAD_PENDING_MAX + 1] = add(&identify);
     assert_int_equal(identify.n_pending, VMLOAD_PENDING_MAX);
+    assert_told(&told, VMLOAD_ERROR_LIMIT, "connections that say nothing");
     assert_closed(peers[0]);
     vmload_identify_clear(&identify);
     for (i = 2; i < G_N_ELEMENTS(peers); i++) {
