@@ -25,6 +25,10 @@
  * Each connection has a deadline, see vmload_loader_set_timeouts(). For the
  * main channel itself there is none: the load waits until it is cancelled.
  *
+ * A host that accepts connections itself, in a main loop for instance, makes a
+ * listener with vmload_listener_new_handed() and hands them to the loader with
+ * vmload_loader_add_channel(): then the same holds for those.
+ *
  * One channel that is there already (fd:, file:,
  * vmload_listener_new_channel()) is the main channel without being looked at.
  *
@@ -119,6 +123,20 @@ VMLOAD_EXPORT VmloadListener *
 vmload_listener_new_channel(VmloadChannel *channel);
 
 /**
+ * vmload_listener_new_handed:
+ * @error: (nullable): where to put the error.
+ *
+ * Makes a listener of connections that the host accepts itself and hands over
+ * with vmload_loader_add_channel(), the main channel among them.
+ *
+ * Return: (transfer full) (nullable): a listener; NULL on error.
+ * Errors: VMLOAD_ERROR_IO: no descriptor could be had.
+ * States: -. Threads: any. Blocks: no.
+ * Since: 0.1
+ */
+VMLOAD_EXPORT VmloadListener *vmload_listener_new_handed(GError **error);
+
+/**
  * vmload_listener_dup:
  * @listener: the listener; has sockets, and no loader has it.
  * @error: (nullable): where to put the error.
@@ -131,8 +149,8 @@ vmload_listener_new_channel(VmloadChannel *channel);
  *
  * Return: (transfer full) (nullable): a listener; NULL on error.
  * Errors: VMLOAD_ERROR_UNSUPPORTED: @listener is of one channel (fd:, file:,
- *     vmload_listener_new_channel()); VMLOAD_ERROR_IO: no descriptor could be
- *     had.
+ *     vmload_listener_new_channel()) or of handed ones; VMLOAD_ERROR_IO: no
+ *     descriptor could be had.
  * States: any. Threads: owner. Blocks: no.
  * Since: 0.1
  */

@@ -485,6 +485,33 @@ VMLOAD_EXPORT void vmload_loader_set_channel(VmloadLoader *loader,
                                              VmloadChannel *channel);
 
 /**
+ * vmload_loader_add_channel:
+ * @loader: the loader, with a listener of vmload_listener_new_handed().
+ * @channel: (transfer full): a connection of vmload_channel_take_fd(), a
+ *     socket or a pipe; taken also on failure.
+ * @error: (nullable): where to put the error.
+ *
+ * Hands over a connection that the host has accepted: the main channel or one
+ * of multifd's, in any order. What it is, it says itself, as listener.h has
+ * it: a stranger, or a second main channel, is refused (see `refused` in
+ * VmloadHostOps) and the load waits on; a multifd channel that nobody expects,
+ * or that came before, fails the load. The peer of a connection that goes
+ * sees its end also if the host holds another descriptor of it.
+ *
+ * Return: true if the loader will look at it.
+ * Errors: VMLOAD_ERROR_FAILED: all channels are there already, or the load has
+ *     ended, or the loader has no such listener; VMLOAD_ERROR_LIMIT: 256
+ *     connections wait; VMLOAD_ERROR_UNSUPPORTED: @channel has no descriptor
+ *     to wait for (a file, memory, a transport of the host's). On failure the
+ *     connection is shut down and counted in `connections_refused`.
+ * States: any. Threads: any. Blocks: no.
+ * Since: 0.1
+ */
+VMLOAD_EXPORT bool vmload_loader_add_channel(VmloadLoader *loader,
+                                             VmloadChannel *channel,
+                                             GError **error);
+
+/**
  * vmload_loader_start:
  * @loader: the loader.
  * @error: (nullable): where to put the error.

@@ -50,8 +50,9 @@ typedef enum {
  *
  * Enables multifd; by default it is not, and a multifd channel fails the
  * load. Needs a listener on sockets (tcp:, unix:, vsock:,
- * vmload_listener_take_fd()); with VMLOAD_MULTIFD_AUTO any other channel is a
- * load without multifd, and so is a mapped-ram file always.
+ * vmload_listener_take_fd()) or of handed connections
+ * (vmload_listener_new_handed()); with VMLOAD_MULTIFD_AUTO any other channel
+ * is a load without multifd, and so is a mapped-ram file always.
  *
  * With VMLOAD_MULTIFD_AUTO the load begins with the main channel. The others
  * are taken in at the first barrier: a source does not come to it before all

@@ -27,6 +27,7 @@ struct VmloadChannel {
     char *name;
     const VmloadPlacementOps *placement; /* NULL: no RAM side */
     int file;        /* -1: no file */
+    int poll_fd;     /* -1: none that tells */
     uint64_t origin; /* where in the file the stream begins */
     struct VmloadSource *source; /* the transport's; NULL: no source */
     /*
@@ -102,6 +103,7 @@ VmloadChannel *vmload_channel_new_from_ops(const VmloadChannelOps *ops,
     channel->destroy = destroy;
     channel->name = g_strdup("main");
     channel->file = -1;
+    channel->poll_fd = -1;
     channel->pushback_head = PUSHBACK_MAX;
     if (!channel_take_ops(channel, ops, error)) {
         vmload_channel_unref(channel);
@@ -168,6 +170,16 @@ uint64_t vmload_channel_get_origin(const VmloadChannel *channel)
 int vmload_channel_get_file(const VmloadChannel *channel)
 {
     return channel->file;
+}
+
+void vmload_channel_set_poll_fd(VmloadChannel *channel, int fd)
+{
+    channel->poll_fd = fd;
+}
+
+int vmload_channel_get_poll_fd(const VmloadChannel *channel)
+{
+    return channel->poll_fd;
 }
 
 void vmload_channel_set_placement(VmloadChannel *channel,

@@ -129,6 +129,13 @@ uint64_t vmload_channel_get_origin(const VmloadChannel *channel);
 int vmload_channel_get_file(const VmloadChannel *channel);
 
 /*
+ * What is readable when a read is worth a try, borrowed; -1: no descriptor
+ * tells. @fd stays the transport's.
+ */
+void vmload_channel_set_poll_fd(VmloadChannel *channel, int fd);
+int vmload_channel_get_poll_fd(const VmloadChannel *channel);
+
+/*
  * The file once more, to be read past the page cache: a descriptor for the
  * caller to close. -1 where that cannot be had.
  */

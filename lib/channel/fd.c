@@ -364,7 +364,9 @@ VmloadChannel *vmload_channel_take_fd(int32_t fd, GError **error)
         return NULL;
     }
     channel = vmload_channel_new_from_ops(ops, self, fd_destroy, error);
-    if (channel != NULL && ops == &file_ops) {
+    if (channel != NULL && ops != &file_ops) {
+        vmload_channel_set_poll_fd(channel, fd);
+    } else if (channel != NULL) {
         position = lseek(fd, 0, SEEK_CUR);
         vmload_channel_set_file(channel, fd,
                                 position > 0 ? (uint64_t)position : 0);

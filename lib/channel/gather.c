@@ -2,6 +2,7 @@
 #include "gather.h"
 
 #include "error.h"
+#include "handed.h"
 #include "rdma/listener.h"
 #include "socket.h"
 
@@ -63,11 +64,23 @@ static int64_t gathering_begin(const VmloadGathering *gathering)
                : now + gathering->handshake_us;
 }
 
+/* Takes a connection in that may say what it is from now on. */
+static void gathering_add(VmloadGathering *gathering, VmloadChannel *channel)
+{
+    VmloadIdentify *identify = &gathering->identify;
+    int fd = vmload_channel_get_poll_fd(channel);
+
+    name_connection(channel, fd, identify->count + 1);
+    vmload_identify_add(identify, channel, fd);
+    identify->pending[identify->n_pending - 1].deadline =
+        gathering_begin(gathering);
+}
+
+/* From a socket that listens. */
 static bool gathering_accept(VmloadGathering *gathering, int listen_fd,
                              GError **error)
 {
     const int one = 1;
-    VmloadIdentify *identify = &gathering->identify;
     VmloadChannel *channel;
     int fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC);
 
@@ -81,10 +94,24 @@ static bool gathering_accept(VmloadGathering *gathering, int listen_fd,
     if (channel == NULL) {
         return false;
     }
-    name_connection(channel, fd, identify->count + 1);
-    vmload_identify_add(identify, channel, fd);
-    identify->pending[identify->n_pending - 1].deadline =
-        gathering_begin(gathering);
+    gathering_add(gathering, channel);
+    return true;
+}
+
+/* From wherever connections come. */
+static bool gathering_take_in(VmloadGathering *gathering, int listen_fd,
+                              GError **error)
+{
+    VmloadHanded *handed = vmload_listener_get_handed(gathering->listener);
+    VmloadChannel *channel;
+
+    if (handed == NULL) {
+        return gathering_accept(gathering, listen_fd, error);
+    }
+    channel = vmload_handed_pop(handed);
+    if (channel != NULL) {
+        gathering_add(gathering, channel);
+    }
     return true;
 }
 
@@ -100,6 +127,8 @@ VmloadGathering *vmload_gathering_new(VmloadListener *listener,
     gathering->identify.max_multifd = wanted->multifd;
     gathering->identify.refused = wanted->refused;
     gathering->identify.opaque = wanted->opaque;
+    /* The host may hold its connections too. */
+    gathering->identify.shared = vmload_listener_get_handed(listener) != NULL;
     if (wanted->uuid != NULL) {
         gathering->identify.has_uuid = true;
         memcpy(gathering->identify.uuid, wanted->uuid,
@@ -291,7 +320,7 @@ static bool gathering_round(VmloadGathering *gathering, const VmloadWait *wait,
     for (i = 0; i < n_listening && !gathering_is_full(gathering); i++) {
         if (fds[1 + i].revents != 0) {
             *busy = true;
-            if (!gathering_accept(gathering, listening[i], error)) {
+            if (!gathering_take_in(gathering, listening[i], error)) {
                 return false;
             }
         }

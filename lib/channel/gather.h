@@ -70,6 +70,9 @@ const int *vmload_listener_get_fds(const VmloadListener *listener,
 /* NULL: it has none. */
 struct VmloadRdmaListener *
 vmload_listener_get_rdma(const VmloadListener *listener);
+/* NULL: it has none. */
+struct VmloadHanded *
+vmload_listener_get_handed(const VmloadListener *listener);
 void vmload_listener_close(VmloadListener *listener);
 
 #endif

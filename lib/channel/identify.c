@@ -21,6 +21,15 @@ static VmloadChannel *identify_remove(VmloadIdentify *identify, uint32_t index)
     return channel;
 }
 
+static void identify_drop(const VmloadIdentify *identify,
+                          VmloadChannel *channel)
+{
+    if (channel != NULL && identify->shared) {
+        vmload_channel_shutdown(channel, VMLOAD_DIRECTION_BOTH, NULL);
+    }
+    vmload_channel_unref(channel);
+}
+
 /* Closes pending[@index], for @reason (transfer full). */
 static void identify_refuse(VmloadIdentify *identify, uint32_t index,
                             GError *reason)
@@ -33,7 +42,7 @@ static void identify_refuse(VmloadIdentify *identify, uint32_t index,
         identify->refused(identify->opaque, name, reason);
     }
     g_error_free(reason);
-    vmload_channel_unref(channel);
+    identify_drop(identify, channel);
 }
 
 void vmload_identify_add(VmloadIdentify *identify, VmloadChannel *channel,
@@ -250,11 +259,11 @@ void vmload_identify_clear(VmloadIdentify *identify)
     uint32_t i;
 
     while (identify->n_pending > 0) {
-        vmload_channel_unref(
-            identify_remove(identify, identify->n_pending - 1));
+        identify_drop(identify,
+                      identify_remove(identify, identify->n_pending - 1));
     }
     for (i = 0; i < VMLOAD_MULTIFD_MAX; i++) {
-        vmload_channel_unref(identify->multifd[i]);
+        identify_drop(identify, identify->multifd[i]);
         identify->multifd[i] = NULL;
     }
     vmload_channel_unref(identify->main);

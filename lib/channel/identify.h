@@ -54,6 +54,8 @@ typedef struct {
  * @count: connections ever added, for their names.
  * @refused: (nullable): told of each connection that goes while the load goes
  *     on; @opaque is its own.
+ * @shared: others hold the connections too, so that one that goes is shut
+ *     down: its peer must see the end.
  */
 typedef struct {
     VmloadChannel *main;
@@ -68,6 +70,7 @@ typedef struct {
     uint32_t count;
     VmloadRefused refused;
     void *opaque;
+    bool shared;
 } VmloadIdentify;
 
 /*

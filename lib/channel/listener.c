@@ -2,6 +2,7 @@
 #include "gather.h"
 
 #include "error.h"
+#include "handed.h"
 #include "rdma/listener.h"
 #include "socket.h"
 #include "uri.h"
@@ -14,12 +15,14 @@
 
 /*
  * Either @channel, which needs no identification, or listening sockets, or
- * @rdma, where the way to connect says what a connection is.
+ * @handed, whose connections the host accepts, or @rdma, where the way to
+ * connect says what a connection is.
  * @addresses never changes, so that any thread may read it.
  */
 struct VmloadListener {
     VmloadChannel *channel;
     VmloadRdmaListener *rdma;
+    VmloadHanded *handed;
     int fds[VMLOAD_SOCKETS_MAX];
     uint32_t n_fds;
     GPtrArray *addresses;
@@ -61,6 +64,9 @@ void vmload_listener_close(VmloadListener *listener)
     struct stat st;
 
     g_clear_pointer(&listener->rdma, vmload_rdma_listener_unref);
+    if (listener->handed != NULL) {
+        vmload_handed_close(listener->handed);
+    }
     while (listener->n_fds > 0) {
         close(listener->fds[--listener->n_fds]);
     }
@@ -76,6 +82,7 @@ void vmload_listener_free(VmloadListener *listener)
     if (listener != NULL) {
         vmload_listener_close(listener);
         vmload_channel_unref(listener->channel);
+        vmload_handed_free(listener->handed);
         g_ptr_array_free(listener->addresses, TRUE);
         g_free(listener);
     }
@@ -200,6 +207,19 @@ VmloadListener *vmload_listener_new_channel(VmloadChannel *channel)
     return listener;
 }
 
+VmloadListener *vmload_listener_new_handed(GError **error)
+{
+    VmloadHanded *handed = vmload_handed_new(error);
+    VmloadListener *listener;
+
+    if (handed == NULL) {
+        return NULL;
+    }
+    listener = listener_alloc();
+    listener->handed = handed;
+    return listener;
+}
+
 VmloadListener *vmload_listener_dup(VmloadListener *listener, GError **error)
 {
     VmloadListener *copy;
@@ -255,8 +275,17 @@ VmloadRdmaListener *vmload_listener_get_rdma(const VmloadListener *listener)
     return listener->rdma;
 }
 
+VmloadHanded *vmload_listener_get_handed(const VmloadListener *listener)
+{
+    return listener->handed;
+}
+
 const int *vmload_listener_get_fds(const VmloadListener *listener, uint32_t *n)
 {
+    if (listener->handed != NULL) {
+        *n = 1;
+        return vmload_handed_get_fd(listener->handed);
+    }
     *n = listener->n_fds;
     return listener->fds;
 }

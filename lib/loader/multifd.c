@@ -5,6 +5,7 @@
  */
 #include "internal.h"
 
+#include "channel/handed.h"
 #include "error.h"
 
 #include <string.h>
@@ -30,6 +31,31 @@ static void connection_refused(void *opaque, const char *connection,
     if (loader->ops.refused != NULL) {
         loader->ops.refused(loader->opaque, connection, reason);
     }
+}
+
+bool vmload_loader_add_channel(VmloadLoader *loader, VmloadChannel *channel,
+                               GError **error)
+{
+    VmloadHanded *handed = NULL;
+    bool ok;
+
+    g_return_val_if_fail(loader != NULL && channel != NULL, false);
+    if (loader->listener != NULL) {
+        handed = vmload_listener_get_handed(loader->listener);
+    }
+    if (handed != NULL) {
+        ok = vmload_handed_push(handed, channel, error);
+    } else {
+        vmload_channel_shutdown(channel, VMLOAD_DIRECTION_BOTH, NULL);
+        vmload_channel_unref(channel);
+        ok = vmload_fail(error, VMLOAD_ERROR_FAILED,
+                         "expected a listener of handed connections, found "
+                         "none");
+    }
+    if (!ok) {
+        __atomic_fetch_add(&loader->counters.refused, 1, __ATOMIC_RELAXED);
+    }
+    return ok;
 }
 
 bool vmload_loader_connect(VmloadLoader *loader, GError **error)
@@ -204,6 +230,11 @@ bool vmload_loader_end_multifd(VmloadLoader *loader, GError **error)
     bool ok;
 
     g_clear_pointer(&loader->gathering, vmload_gathering_free);
+    if (loader->listener != NULL &&
+        vmload_listener_get_handed(loader->listener) != NULL) {
+        /* Also if nobody was ever awaited. */
+        vmload_listener_close(loader->listener);
+    }
     if (loader->multifd == NULL) {
         return true;
     }

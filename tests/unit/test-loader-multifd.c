@@ -20,6 +20,7 @@ typedef struct {
     char *path;
     VmloadLoader *loader;
     uint8_t *memory;
+    bool handed;
     int main_fd;
     int fds[MAX_CHANNELS];
     int entered; /* atomic */
@@ -39,7 +40,8 @@ static void leave(void *opaque)
     g_atomic_int_inc(&((Load *)opaque)->left);
 }
 
-static void load_begin(Load *load, uint32_t channels)
+/* @handed: connections are handed over, and nobody listens. */
+static void load_begin_at(Load *load, uint32_t channels, bool handed)
 {
     const VmloadHostOps ops = {
         VMLOAD_HOST_OPS_INIT,
@@ -53,13 +55,15 @@ static void load_begin(Load *load, uint32_t channels)
     size_t i;
 
     memset(load, 0, sizeof(*load));
+    load->handed = handed;
     load->folder = g_dir_make_tmp("vmload-XXXXXX", &error);
     assert_non_null(load->folder);
     load->path = g_build_filename(load->folder, "socket", NULL);
     uri = g_strconcat("unix:", load->path, NULL);
     load->loader = vmload_loader_new(&ops, load, NULL, &error);
     assert_non_null(load->loader);
-    listener = vmload_listener_new(uri, &error);
+    listener = handed ? vmload_listener_new_handed(&error)
+                      : vmload_listener_new(uri, &error);
     assert_non_null(listener);
     g_free(uri);
     vmload_loader_set_listener(load->loader, listener);
@@ -78,16 +82,39 @@ static void load_begin(Load *load, uint32_t channels)
     }
 }
 
+static void load_begin(Load *load, uint32_t channels)
+{
+    load_begin_at(load, channels, false);
+}
+
 static void load_start(Load *load)
 {
     assert_true(vmload_loader_start(load->loader, NULL));
 }
 
+/* The host's part of a connection that it accepts itself. */
+static int load_hand_over(const Load *load)
+{
+    GError *error = NULL;
+    VmloadChannel *channel;
+    int fds[2];
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+    channel = vmload_channel_take_fd(fds[1], &error);
+    assert_non_null(channel);
+    assert_true(vmload_loader_add_channel(load->loader, channel, &error));
+    return fds[0];
+}
+
 static int load_connect(const Load *load)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    int fd;
 
+    if (load->handed) {
+        return load_hand_over(load);
+    }
+    fd = socket(AF_UNIX, SOCK_STREAM, 0);
     assert_true(fd >= 0);
     assert_true(strlen(load->path) < sizeof(address.sun_path));
     memcpy(address.sun_path, load->path, strlen(load->path));
@@ -217,12 +244,14 @@ static void load_fails(Load *load, VmloadError code, const char *part)
     assert_unit_error(&error, code, part);
 }
 
-/* Every order in which three channels and main can arrive; both modes. */
-static void test_orders(void **state)
+/*
+ * Every order in which three channels and main can arrive; both modes. Handed
+ * over, every other time before the start.
+ */
+static void check_orders(bool handed)
 {
     uint32_t order;
 
-    (void)state;
     for (order = 0; order < 256; order++) {
         uint32_t turn[4] = {order & 3, order >> 2 & 3, order >> 4 & 3,
                             order >> 6 & 3};
@@ -235,8 +264,10 @@ static void test_orders(void **state)
             15) {
             continue; /* not a permutation */
         }
-        load_begin(&load, 3);
-        load_start(&load);
+        load_begin_at(&load, 3, handed);
+        if (!handed || (order & 1) == 0) {
+            load_start(&load);
+        }
         for (i = 0; i < 4; i++) {
             if (turn[i] == 3) {
                 connect_main(&load);
@@ -244,6 +275,9 @@ static void test_orders(void **state)
                 connect_channel(&load, (uint8_t)turn[i], vm_uuid);
                 send_channel(&load, (uint8_t)turn[i]);
             }
+        }
+        if (handed && (order & 1) != 0) {
+            load_start(&load);
         }
         send_main(&load, (order & 4) != 0);
         if (!vmload_loader_wait(load.loader, &error)) {
@@ -265,6 +299,78 @@ static void test_orders(void **state)
         assert_int_equal(load.entered, 4);
         load_clear(&load);
     }
+}
+
+static void test_orders(void **state)
+{
+    (void)state;
+    check_orders(false);
+}
+
+static void test_orders_handed(void **state)
+{
+    (void)state;
+    check_orders(true);
+}
+
+/* A stranger goes, also for its peer while the host holds it; late ones */
+static void test_handed_refused(void **state)
+{
+    VmloadStats stats = {.struct_size = (uint32_t)sizeof(stats)};
+    GError *error = NULL;
+    GByteArray *out = sw_new();
+    VmloadChannel *channel;
+    Load load;
+    int stranger[2];
+    char byte;
+
+    (void)state;
+    load_begin_at(&load, 1, true);
+    load_start(&load);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, stranger), 0);
+    channel = vmload_channel_take_fd(dup(stranger[1]), &error);
+    assert_true(vmload_loader_add_channel(load.loader, channel, &error));
+    sw_bytes(out, "GET /", 5);
+    send_bytes(stranger[0], out);
+    assert_int_equal(recv(stranger[0], &byte, 1, 0), 0);
+    connect_channel(&load, 0, vm_uuid);
+    send_channel(&load, 0);
+    connect_main(&load);
+    send_main(&load, false);
+    assert_true(vmload_loader_wait(load.loader, &error));
+    close(stranger[0]);
+    close(stranger[1]);
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, stranger), 0);
+    channel = vmload_channel_take_fd(stranger[1], &error);
+    assert_false(vmload_loader_add_channel(load.loader, channel, &error));
+    assert_unit_error(&error, VMLOAD_ERROR_FAILED, "found it afterwards");
+    assert_int_equal(recv(stranger[0], &byte, 1, 0), 0);
+    close(stranger[0]);
+    vmload_loader_get_stats(load.loader, &stats);
+    assert_int_equal(stats.connections_refused, 2);
+    load_clear(&load);
+}
+
+/* Not every loader takes connections from its host, nor every channel. */
+static void test_handed_wrong(void **state)
+{
+    GError *error = NULL;
+    Load load;
+
+    (void)state;
+    load_begin_at(&load, 1, false);
+    assert_false(vmload_loader_add_channel(
+        load.loader, vmload_channel_new_memory(NULL, 0, NULL, NULL), &error));
+    assert_unit_error(&error, VMLOAD_ERROR_FAILED, "handed connections");
+    load_clear(&load);
+    load_begin_at(&load, 1, true);
+    assert_false(vmload_loader_add_channel(
+        load.loader, vmload_channel_new_memory(NULL, 0, NULL, NULL), &error));
+    assert_unit_error(&error, VMLOAD_ERROR_UNSUPPORTED, "a socket or a pipe");
+    /* Nobody comes; nothing of a connection that waits is lost. */
+    assert_int_equal(close(load_connect(&load)), 0);
+    load_clear(&load);
 }
 
 /* As many as come: some of them when the load has begun, or none at all. */
@@ -521,6 +627,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_orders),
+        cmocka_unit_test(test_orders_handed),
+        cmocka_unit_test(test_handed_refused),
+        cmocka_unit_test(test_handed_wrong),
         cmocka_unit_test(test_auto),
         cmocka_unit_test(test_missing),
         cmocka_unit_test(test_refused),
