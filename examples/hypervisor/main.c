@@ -179,7 +179,7 @@ static VmloadRamBlock *make_block(void *opaque, const char *idstr,
     return ram;
 }
 
-/* --- the end of a load, in the main loop ----------------------------------- */
+/* --- the end of a load, in the main loop ---------------------------------- */
 
 static gboolean start_guest(void *opaque)
 {
@@ -241,7 +241,7 @@ static gboolean interrupted(void *opaque)
     return G_SOURCE_CONTINUE;
 }
 
-/* --- accept one guest ------------------------------------------------------ */
+/* --- accept one guest ----------------------------------------------------- */
 
 static bool configure(Host *host, const char *uri, GError **error)
 {
