@@ -13,10 +13,17 @@ finds it. Cases:
   stall    4 s of silence in the middle of a device's section (e1000e)
   silent   a peer that connects and says nothing (multifd on)
   one      a peer that sends one byte (multifd on)
+  idle     nothing comes in
+
+The control is another QEMU of the same kind, asked at the same time and in the
+same way, into which nothing is loaded: what it is late is the machine's, not
+the load's. "hold" is the longest hold of the big lock by the loading thread,
+as the glue reports it.
 """
 
 import argparse
 import json
+import multiprocessing
 import os
 import socket
 import subprocess
@@ -205,6 +212,70 @@ def watch_some(monitor):
     return watch(monitor, lambda: time.monotonic() > end)
 
 
+def control(binary, folder, ready, stop, queue):
+    """In a process of its own: a QEMU that is idle, asked all the time."""
+    qemu = Monitor(binary, folder, 'control', ['-incoming', 'defer'])
+    ready.set()
+    queue.put(watch(qemu, stop.is_set))
+    qemu.end()
+
+
+class Control:
+    """Latencies of the control while the context lasts."""
+
+    def __init__(self, binary, folder):
+        self.ready = multiprocessing.Event()
+        self.stop = multiprocessing.Event()
+        self.queue = multiprocessing.Queue()
+        self.latencies = []
+        self.process = multiprocessing.Process(
+            target=control, args=(binary, folder, self.ready, self.stop,
+                                  self.queue))
+
+    def __enter__(self):
+        self.process.start()
+        self.ready.wait(30)
+        return self
+
+    def __exit__(self, *_):
+        self.stop.set()
+        self.latencies = self.queue.get(timeout=30)
+        self.process.join()
+
+
+def quantiles(latencies):
+    """Median, p99, worst."""
+    latencies = sorted(latencies) or [0.0]
+    last = len(latencies) - 1
+    return '%7.2f %7.2f %8.1f' % (
+        latencies[last // 2], latencies[min(last, int(len(latencies) * 0.99))],
+        latencies[-1])
+
+
+def longest_hold(report):
+    """The glue's line about the load, if there is one."""
+    try:
+        with open(report, encoding='utf-8') as file:
+            loads = [json.loads(line) for line in file]
+    except OSError:
+        return ''
+    loads = [load for load in loads if load['held_max_ns']]
+    if not loads:
+        return ''
+    worst = max(loads, key=lambda load: load['held_max_ns'])
+    return '  hold %.2f ms (%s)' % (worst['held_max_ns'] / 1e6,
+                                    worst['held_max_site'])
+
+
+def idle(binary, env, folder):
+    """No peer at all."""
+    qemu = Monitor(binary, folder, 'target-qemu', ['-incoming', 'defer'], env)
+    begin = time.monotonic()
+    latencies = watch(qemu, lambda: time.monotonic() > begin + WATCH_S)
+    qemu.end()
+    return latencies, time.monotonic() - begin, False
+
+
 def strange_peer(binary, env, folder, data):
     """A peer that connects and sends next to nothing."""
     target = os.path.join(folder, 'target')
@@ -223,16 +294,21 @@ def strange_peer(binary, env, folder, data):
 
 def measure(name, binary, env, case, ram):
     with tempfile.TemporaryDirectory() as folder:
-        if case in ('silent', 'one'):
-            latencies, seconds, failed = strange_peer(
-                binary, env, folder, b'Q' if case == 'one' else b'')
-        else:
-            latencies, seconds, failed = migrate(binary, env, folder, case,
-                                                 ram)
-    latencies.sort()
-    p99 = latencies[min(len(latencies) - 1, int(len(latencies) * 0.99))]
-    print('%-8s %-12s %6d answers  p99 %8.2f ms  worst %8.1f ms  %6.2f s%s'
-          % (case, name, len(latencies), p99, latencies[-1], seconds,
+        report = os.path.join(folder, 'report')
+        env = dict({'VMLOAD_REPORT': report}, **env)
+        with Control(binary, folder) as other:
+            if case == 'idle':
+                latencies, seconds, failed = idle(binary, env, folder)
+            elif case in ('silent', 'one'):
+                latencies, seconds, failed = strange_peer(
+                    binary, env, folder, b'Q' if case == 'one' else b'')
+            else:
+                latencies, seconds, failed = migrate(binary, env, folder,
+                                                     case, ram)
+        hold = longest_hold(report)
+    print('%-7s %-11s %6d %s | %s | %6.2f s%s%s'
+          % (case, name, len(latencies), quantiles(latencies),
+             quantiles(other.latencies), seconds, hold,
              '  FAILED' if failed else ''), flush=True)
 
 
@@ -241,8 +317,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('qemu', nargs='+', help='NAME=QEMU[,VAR=VALUE]')
     parser.add_argument('--ram', type=int, default=2048, metavar='MIB')
-    parser.add_argument('--cases', default='unix,file,stall,silent,one')
+    parser.add_argument('--cases', default='idle,unix,file,stall,silent,one')
     options = parser.parse_args()
+    print('case    QEMU       answers, ms: median    p99    worst | control:'
+          ' median, p99, worst | load')
     with tempfile.TemporaryDirectory() as folder:
         for case in options.cases.split(','):
             RAM_MIB = options.ram if case in ('unix', 'file') else 64
