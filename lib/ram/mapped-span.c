@@ -24,6 +24,9 @@
 /* A sink of the host's gets a page, or a piece of it, at a time. */
 #define SPAN_PIECE ((uint64_t)64 * 1024)
 
+/* For sinks without memory: stays in a processor's cache on its way. */
+#define SPAN_SCRATCH ((uint64_t)256 * 1024)
+
 /* Pages of a span that are loaded, by kind. */
 typedef struct {
     uint64_t normal;
@@ -159,16 +162,21 @@ static bool span_read(const VmloadSpanSource *source, uint8_t *dest,
 static bool span_write(VmloadSpan *span, uint64_t offset, uint64_t position,
                        uint64_t length, GError **error)
 {
-    uint8_t *scratch = span->source->scratch;
+    VmloadRamSink *sink = span->block->sink;
     uint64_t piece = MIN(span_page_size(span), SPAN_PIECE);
+    uint8_t *scratch = vmload_ram_scratch(&span->scratch, SPAN_SCRATCH, error);
     uint64_t done;
 
-    if (!span_read(span->source, scratch, position, length, error)) {
+    if (scratch == NULL ||
+        !span_read(span->source, scratch, position, length, error)) {
         return false;
     }
+    if (vmload_sink_stores(sink)) {
+        return vmload_sink_store(sink, offset, scratch, length, error);
+    }
     for (done = 0; done < length; done += piece) {
-        if (!vmload_sink_write(span->block->sink, offset + done,
-                               scratch + done, piece, error)) {
+        if (!vmload_sink_write(sink, offset + done, scratch + done, piece,
+                               error)) {
             return false;
         }
     }
@@ -200,7 +208,7 @@ static bool span_load_run(VmloadSpan *span, uint64_t from, uint64_t to,
     for (done = 0; done < length;) {
         uint64_t step =
             MIN(length - done,
-                sink->host != NULL ? SPAN_REQUEST : VMLOAD_SPAN_SCRATCH);
+                sink->host != NULL ? SPAN_REQUEST : SPAN_SCRATCH);
         bool ok;
 
         if (span_is_stopped(span->source)) {
@@ -309,9 +317,15 @@ void vmload_span_run(VmloadSpan *span)
 {
     GError *error = NULL;
     uint64_t page;
+    bool ok;
     char *name;
 
-    if (span_is_stopped(span->source) || span_load(span, &page, &error)) {
+    if (span_is_stopped(span->source)) {
+        return;
+    }
+    ok = span_load(span, &page, &error);
+    g_clear_pointer(&span->scratch, g_free);
+    if (ok) {
         return;
     }
     if (error != NULL) {

@@ -16,14 +16,12 @@
  * What all spans of a load share.
  * @direct: a descriptor with O_DIRECT; -1: none.
  * @stop: atomic; one has failed, the others need not go on.
- * @scratch: for blocks without memory, which one thread alone loads.
  */
 typedef struct {
     VmloadRam *ram;
     const VmloadReader *reader;
     int direct;
     int stop;
-    uint8_t *scratch;
 } VmloadSpanSource;
 
 /*
@@ -31,6 +29,7 @@ typedef struct {
  * @position: in the file, of that page.
  * @words: bit n % 64 of word n / 64: page @first_page + n is in the file.
  *     Bits from @n_pages on are 0.
+ * @scratch: for blocks without memory, while the span is loaded.
  * @error: why it failed; NULL also where it was stopped.
  */
 typedef struct {
@@ -41,11 +40,9 @@ typedef struct {
     uint64_t n_pages;
     uint64_t position;
     uint64_t words[VMLOAD_SPAN_WORDS];
+    uint8_t *scratch;
     GError *error;
 } VmloadSpan;
-
-/* For sinks without memory: bytes of scratch. */
-#define VMLOAD_SPAN_SCRATCH ((uint64_t)1024 * 1024)
 
 /* Claims and loads all pages; on failure sets the error and the stop. */
 void vmload_span_run(VmloadSpan *span);

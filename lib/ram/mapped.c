@@ -75,7 +75,6 @@ static void mapped_free(VmloadMapped *mapped)
     if (mapped->source.direct >= 0) {
         close(mapped->source.direct);
     }
-    g_free(mapped->source.scratch);
     g_free(mapped->busy);
     g_free(mapped->spans);
     g_free(mapped);
@@ -263,12 +262,12 @@ static VmloadSpan *mapped_take_span(VmloadMapped *mapped, GError **error)
 }
 
 /*
- * A sink without memory takes one call at a time, on this thread; with a
- * null sink there is next to nothing to do.
+ * A sink of the host's takes one call at a time, on this thread; with a null
+ * sink there is next to nothing to do.
  */
 static bool mapped_give_span(VmloadMapped *mapped, VmloadSpan *span)
 {
-    if (mapped->pool == NULL || span->block->sink->host == NULL) {
+    if (mapped->pool == NULL || !vmload_sink_stores(span->block->sink)) {
         vmload_span_run(span);
         return span->error == NULL;
     }
@@ -352,15 +351,6 @@ static bool mapped_is_elsewhere(VmloadMapped *mapped,
            header->pages_offset == 0;
 }
 
-/* A block without memory is loaded on this thread, through this. */
-static bool mapped_make_scratch(VmloadMapped *mapped,
-                                const VmloadRamBlock *block, GError **error)
-{
-    return block->sink->host != NULL || block->sink->discards ||
-           vmload_ram_scratch(&mapped->source.scratch, VMLOAD_SPAN_SCRATCH,
-                              error) != NULL;
-}
-
 bool vmload_mapped_load_block(VmloadMapped *mapped, VmloadRamBlock *block,
                               uint64_t length, GError **error)
 {
@@ -380,8 +370,7 @@ bool vmload_mapped_load_block(VmloadMapped *mapped, VmloadRamBlock *block,
                                    "found some at file offset " X64,
                                    header.pages_offset);
     }
-    if (!mapped_check_places(mapped, &header, length, error) ||
-        !mapped_make_scratch(mapped, block, error)) {
+    if (!mapped_check_places(mapped, &header, length, error)) {
         return false;
     }
     mapped_note(block, &header);

@@ -48,6 +48,14 @@ static bool file_pwrite(FileSink *own, uint64_t offset, const uint8_t *data,
     return true;
 }
 
+/* Is any of these bytes gathered? */
+static bool file_gathers(const FileSink *own, uint64_t offset,
+                         uint64_t length)
+{
+    return own->n > 0 && offset < own->start + own->n &&
+           own->start < offset + length;
+}
+
 static bool file_flush(FileSink *own, GError **error)
 {
     uint64_t n = own->n;
@@ -83,13 +91,28 @@ static bool file_write(VmloadRamSink *sink, uint64_t offset,
     return true;
 }
 
+/*
+ * Older content of these pages may still be gathered, and must not come
+ * behind what is written now.
+ */
+static bool file_store(VmloadRamSink *sink, uint64_t offset,
+                       const uint8_t *data, uint64_t length, GError **error)
+{
+    FileSink *own = (FileSink *)sink;
+    bool ok;
+
+    g_mutex_lock(&sink->lock);
+    ok = !file_gathers(own, offset, length) || file_flush(own, error);
+    g_mutex_unlock(&sink->lock);
+    return ok && file_pwrite(own, offset, data, length, error);
+}
+
 static bool file_read(VmloadRamSink *sink, uint64_t offset, uint8_t *data,
                       uint64_t length, GError **error)
 {
     FileSink *own = (FileSink *)sink;
 
-    if (own->n > 0 && offset < own->start + own->n &&
-        own->start < offset + length && !file_flush(own, error)) {
+    if (file_gathers(own, offset, length) && !file_flush(own, error)) {
         return false;
     }
     while (length > 0) {
@@ -185,6 +208,7 @@ static void file_free(VmloadRamSink *sink)
 static const VmloadSinkClass file_class = {
     .attach = file_attach,
     .write = file_write,
+    .store = file_store,
     .zero = file_zero,
     .read = file_read,
     .resize = file_resize,

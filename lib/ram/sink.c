@@ -70,6 +70,14 @@ bool vmload_sink_write(VmloadRamSink *sink, uint64_t offset,
     return ok;
 }
 
+bool vmload_sink_store(VmloadRamSink *sink, uint64_t offset,
+                       const uint8_t *data, uint64_t length, GError **error)
+{
+    return sink->class->store != NULL
+               ? sink->class->store(sink, offset, data, length, error)
+               : vmload_sink_write(sink, offset, data, length, error);
+}
+
 bool vmload_sink_zero(VmloadRamSink *sink, uint64_t offset, uint64_t length,
                       bool *stored, GError **error)
 {

@@ -16,6 +16,12 @@ typedef struct {
     /* Not called where the sink has memory or discards. */
     bool (*write)(VmloadRamSink *sink, uint64_t offset, const uint8_t *data,
                   uint64_t length, GError **error);
+    /*
+     * As write, but from several threads at once, for different pages, and
+     * without the sink's lock. NULL: it has only the other.
+     */
+    bool (*store)(VmloadRamSink *sink, uint64_t offset, const uint8_t *data,
+                  uint64_t length, GError **error);
     bool (*zero)(VmloadRamSink *sink, uint64_t offset, uint64_t length,
                  GError **error);
     bool (*read)(VmloadRamSink *sink, uint64_t offset, uint8_t *data,
@@ -52,6 +58,17 @@ bool vmload_sink_attach(VmloadRamSink *sink, const char *idstr,
                         uint64_t length, uint64_t max_length, GError **error);
 bool vmload_sink_write(VmloadRamSink *sink, uint64_t offset,
                        const uint8_t *data, uint64_t length, GError **error);
+/*
+ * The same for a long piece, which is not worth gathering. Side by side from
+ * several threads, if it says so.
+ */
+bool vmload_sink_store(VmloadRamSink *sink, uint64_t offset,
+                       const uint8_t *data, uint64_t length, GError **error);
+static inline bool vmload_sink_stores(const VmloadRamSink *sink)
+{
+    return sink->host != NULL || sink->class->store != NULL;
+}
+
 /* *@stored: whether anything had to be written. */
 bool vmload_sink_zero(VmloadRamSink *sink, uint64_t offset, uint64_t length,
                       bool *stored, GError **error);

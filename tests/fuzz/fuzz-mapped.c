@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * mapped-ram files. The same bytes are loaded into memory, into a sink of our
- * own and into nothing, from a channel that gives small pieces at any offset,
- * with and without threads: all must agree on what is an error and of which
- * kind, and the two that keep pages must keep the same.
+ * own, into files and into nothing, from a channel that gives small pieces at
+ * any offset, with and without threads: all must agree on what is an error and
+ * of which kind, and those that keep pages must keep the same.
  *
  * Input: log2 of the page size less 8 (modulo 5), options, the channel's
  * step, where the stream begins, the file.
@@ -11,7 +11,10 @@
 #include "fuzz.h"
 
 #include "host/pool.h"
-#include "ram/ram.h"
+#include "ram/block.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
 
 enum {
     WITH_ADDRESSES = 1,
@@ -20,7 +23,7 @@ enum {
     WITH_THREADS = 8,
 };
 
-typedef enum { INTO_MEMORY, INTO_OWN, INTO_NOTHING } Kind;
+typedef enum { INTO_MEMORY, INTO_OWN, INTO_FILE, INTO_NOTHING, KINDS } Kind;
 
 #define BLOCKS 2
 #define PAGES 256
@@ -33,6 +36,7 @@ typedef struct {
     VmloadReader *reader;
     VmloadRam *ram;
     uint8_t *memory[BLOCKS];
+    VmloadRamBlock *blocks[BLOCKS];
     uint64_t length; /* of each block */
 } Side;
 
@@ -76,6 +80,19 @@ static bool own_zero(void *opaque, uint64_t offset, uint64_t length,
     return true;
 }
 
+/* A file without a name, opened by that of its descriptor. */
+static VmloadRamSink *make_file(void)
+{
+    int fd = memfd_create("fuzz", MFD_CLOEXEC);
+    char *path = g_strdup_printf("/proc/self/fd/%d", fd);
+    VmloadRamSink *sink = vmload_ram_sink_new_file(path, NULL);
+
+    FUZZ_CHECK(fd >= 0 && sink != NULL);
+    close(fd);
+    g_free(path);
+    return sink;
+}
+
 static VmloadRamSink *make_sink(Kind kind, uint8_t *memory)
 {
     static const VmloadRamSinkOps ops = {
@@ -86,6 +103,9 @@ static VmloadRamSink *make_sink(Kind kind, uint8_t *memory)
 
     if (kind == INTO_MEMORY) {
         return vmload_ram_sink_new_memory(memory);
+    }
+    if (kind == INTO_FILE) {
+        return make_file();
     }
     return kind == INTO_OWN
                ? vmload_ram_sink_new_from_ops(&ops, memory, NULL, NULL)
@@ -111,6 +131,7 @@ static void add_block(Side *side, Kind kind, uint32_t n, uint64_t used,
         flags |= VMLOAD_RAM_IGNORED;
     }
     vmload_ram_block_set_flags(block, flags);
+    side->blocks[n] = block;
     FUZZ_CHECK(vmload_ram_add_block(side->ram, block, NULL));
 }
 
@@ -207,27 +228,51 @@ static void check_same(const Side *a, const Side *b)
     FUZZ_CHECK(left.pages_zero == right.pages_zero);
 }
 
+/*
+ * Files begin as zeros, and forget what a shorter length has cut off: that is
+ * the same only where all content is in the stream.
+ */
+static void check_file(const Side *memory, const Side *file, uint8_t options)
+{
+    uint32_t i;
+
+    if ((options & WITH_KNOWN_ZERO) == 0 || (options & WITH_ADDRESSES) != 0) {
+        return;
+    }
+    for (i = 0; i < BLOCKS; i++) {
+        uint64_t length = vmload_ram_block_get_length(memory->blocks[i]);
+        VmloadRamSink *sink = file->blocks[i]->sink;
+
+        FUZZ_CHECK(vmload_sink_idle(sink, NULL));
+        FUZZ_CHECK(pread(vmload_ram_sink_get_fd(sink), file->memory[i],
+                         length, 0) == (ssize_t)length);
+        FUZZ_CHECK(memcmp(memory->memory[i], file->memory[i], length) == 0);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    Side sides[3];
+    Side sides[KINDS];
     int code = -1;
     uint32_t i;
 
     if (size < 4) {
         return 0;
     }
-    for (i = 0; i < 3; i++) {
+    for (i = 0; i < KINDS; i++) {
         side_init(&sides[i], (Kind)i, data, size);
     }
     while (code < 0) {
         code = side_load(&sides[0]);
-        FUZZ_CHECK(side_load(&sides[1]) == code);
-        FUZZ_CHECK(side_load(&sides[2]) == code);
+        for (i = 1; i < KINDS; i++) {
+            FUZZ_CHECK(side_load(&sides[i]) == code);
+        }
         if (code < 0) {
-            check_same(&sides[0], &sides[1]);
+            check_same(&sides[INTO_MEMORY], &sides[INTO_OWN]);
+            check_file(&sides[INTO_MEMORY], &sides[INTO_FILE], data[1]);
         }
     }
-    for (i = 0; i < 3; i++) {
+    for (i = 0; i < KINDS; i++) {
         side_clear(&sides[i]);
     }
     return 0;

@@ -623,36 +623,51 @@ static void test_cancelled(void **state)
     }
 }
 
-/* Many spans: the ring goes round, and an early error ends all. */
+/* One block; every other page is in the file. Returns where its pages are. */
+static uint64_t put_many(GByteArray *file, uint64_t n_pages, uint64_t page)
+{
+    uint64_t pages;
+    uint64_t i;
+
+    sw_ram_mem_size(file, n_pages * page);
+    sw_ram_block(file, "one", n_pages * page);
+    pages = (file->len + 28 + n_pages / 8 + 16 + page - 1) / page * page;
+    sw_be32(file, 1);
+    sw_be64(file, page);
+    sw_be64(file, file->len + 16);
+    sw_be64(file, pages);
+    sw_fill(file, 0x55, n_pages / 8);
+    sw_u8(file, 0x55);
+    sw_fill(file, 0, pages - file->len);
+    for (i = 0; i < n_pages; i++) {
+        sw_fill(file, (uint8_t)(1 + i % 251), page);
+    }
+    sw_ram_eos(file);
+    return pages;
+}
+
+/*
+ * Many spans: the ring goes round, and an early error ends all. Into memory,
+ * and into a file, which several threads write.
+ */
 static void test_many_spans(void **state)
 {
     const uint64_t n_pages = 40 * 4096 + 7;
     const uint64_t page = 256;
-    int cut;
+    int turn;
 
     (void)state;
-    for (cut = 0; cut < 2; cut++) {
+    for (turn = 0; turn < 4; turn++) {
+        bool cut = (turn & 1) != 0;
         GByteArray *file = sw_new();
         uint8_t *memory = g_malloc0(n_pages * page);
+        char *path = NULL;
+        int fd = turn < 2 ? -1 : g_file_open_tmp("vmload-XXXXXX", &path, NULL);
         GError *error = NULL;
-        uint64_t pages;
+        uint64_t pages = put_many(file, n_pages, page);
         uint64_t i;
         Load load;
 
-        sw_ram_mem_size(file, n_pages * page);
-        sw_ram_block(file, "one", n_pages * page);
-        pages = (file->len + 28 + n_pages / 8 + 16 + page - 1) / page * page;
-        sw_be32(file, 1);
-        sw_be64(file, page);
-        sw_be64(file, file->len + 16);
-        sw_be64(file, pages);
-        sw_fill(file, 0x55, n_pages / 8);
-        sw_u8(file, 0x55);
-        sw_fill(file, 0, pages - file->len);
-        for (i = 0; i < n_pages; i++) {
-            sw_fill(file, (uint8_t)(1 + i % 251), page);
-        }
-        sw_ram_eos(file);
         load_init(&load,
                   vmload_channel_new_memory(
                       file->data, cut ? pages + 4096 * 3 * page : file->len,
@@ -660,13 +675,19 @@ static void test_many_spans(void **state)
                   3);
         vmload_ram_set_page_bits(load.ram, 8);
         fixture_add(load.ram, "one", n_pages * page, n_pages * page,
-                    vmload_ram_sink_new_memory(memory), 0);
+                    turn < 2 ? vmload_ram_sink_new_memory(memory)
+                             : vmload_ram_sink_new_file(path, NULL), 0);
         if (cut) {
             assert_false(vmload_ram_load(load.ram, load.reader, &error));
             assert_unit_error(&error, VMLOAD_ERROR_TRUNCATED,
                               "RAM block 'one' page 0x");
         } else {
             assert_true(vmload_ram_load(load.ram, load.reader, &error));
+            if (fd >= 0) {
+                assert_true(vmload_ram_finish(load.ram, &error));
+                assert_int_equal(pread(fd, memory, n_pages * page, 0),
+                                 n_pages * page);
+            }
             for (i = 0; i < n_pages; i++) {
                 uint8_t expected = i % 2 == 0 ? (uint8_t)(1 + i % 251) : 0;
 
@@ -677,6 +698,11 @@ static void test_many_spans(void **state)
         load_clear(&load);
         g_byte_array_unref(file);
         g_free(memory);
+        if (fd >= 0) {
+            close(fd);
+            unlink(path);
+            g_free(path);
+        }
     }
 }
 

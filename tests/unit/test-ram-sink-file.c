@@ -100,6 +100,27 @@ static void test_gather(void **state)
     assert_int_equal(at(file, 0), 'x');
 }
 
+/* At once, and behind what is gathered of the same pages. */
+static void test_store(void **state)
+{
+    const File *file = *state;
+    uint8_t *page = g_malloc(2 * P);
+
+    assert_true(vmload_sink_stores(file->sink));
+    memset(page, 0x11, 2 * P);
+    put(file, 0, 2 * P);
+    assert_true(vmload_sink_store(file->sink, 3 * P, page, P, NULL));
+    assert_int_equal(at(file, 3 * P), 0x11);
+    assert_int_equal(at(file, 0), 0);
+    assert_true(vmload_sink_store(file->sink, P, page, 2 * P, NULL));
+    assert_int_equal(at(file, 0), 0x77);
+    assert_int_equal(at(file, P), 0x11);
+    assert_true(vmload_sink_idle(file->sink, NULL));
+    assert_int_equal(at(file, P), 0x11);
+    assert_int_equal(at(file, 3 * P - 1), 0x11);
+    g_free(page);
+}
+
 /* A page elsewhere, or a full buffer, sends what waits. */
 static void test_flush(void **state)
 {
@@ -242,7 +263,7 @@ int main(void)
 #define FILE_TEST(name) \
     cmocka_unit_test_setup_teardown(name, file_setup, file_teardown)
     const struct CMUnitTest tests[] = {
-        FILE_TEST(test_gather), FILE_TEST(test_flush),
+        FILE_TEST(test_gather), FILE_TEST(test_store), FILE_TEST(test_flush),
         FILE_TEST(test_read),   FILE_TEST(test_zero),
         FILE_TEST(test_resize), FILE_TEST(test_finish),
         FILE_TEST(test_full),   FILE_TEST(test_short),
