@@ -70,6 +70,7 @@ void vmload_ram_block_free(VmloadRamBlock *block)
         block_drop_resize(block);
         vmload_ram_sink_free(block->sink);
         vmload_claim_free(block->claim);
+        g_free(block->begun);
         g_free(block->idstr);
         g_free(block);
     }

@@ -36,6 +36,7 @@ struct VmloadRamBlock {
     VmloadRamSink *sink;
     VmloadClaim *claim; /* atomic, set once; NULL: no list named it yet */
     VmloadPrefaultAhead ahead;
+    uint64_t *begun; /* atomic; regions that multifd began; NULL: none */
     /* mapped-ram: what the file says; page_size 0: nothing. */
     uint32_t mapped_version;       /* atomic, as all of these */
     uint64_t mapped_page_size;
@@ -67,6 +68,13 @@ static inline uint64_t vmload_ram_block_claim_word(VmloadRamBlock *block,
                                                    uint64_t mask)
 {
     return vmload_claim_mark_word(block->claim, word, mask);
+}
+
+/* The same for @n pages, where nobody asks which had come before. */
+static inline void vmload_ram_block_claim_run(VmloadRamBlock *block,
+                                              uint64_t offset, uint64_t n)
+{
+    vmload_claim_mark_run(block->claim, offset, n);
 }
 
 /*

@@ -71,6 +71,21 @@ uint64_t vmload_claim_mark_word(VmloadClaim *claim, uint64_t word,
            mask;
 }
 
+void vmload_claim_mark_run(VmloadClaim *claim, uint64_t offset, uint64_t n)
+{
+    uint64_t page = offset >> claim->page_bits;
+
+    n = page < claim->n_pages ? MIN(n, claim->n_pages - page) : 0;
+    while (n > 0) {
+        uint64_t step = MIN(n, 64 - page % 64);
+
+        vmload_claim_mark_word(claim, page / 64,
+                               (UINT64_MAX >> (64 - step)) << (page % 64));
+        page += step;
+        n -= step;
+    }
+}
+
 bool vmload_claim_test(const VmloadClaim *claim, uint64_t offset)
 {
     uint64_t page = offset >> claim->page_bits;

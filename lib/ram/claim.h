@@ -31,6 +31,9 @@ bool vmload_claim_mark(VmloadClaim *claim, uint64_t offset);
 uint64_t vmload_claim_mark_word(VmloadClaim *claim, uint64_t word,
                                 uint64_t mask);
 
+/* Marks @n pages from the one that @offset falls into on. */
+void vmload_claim_mark_run(VmloadClaim *claim, uint64_t offset, uint64_t n);
+
 /* Is any page between @offset and @offset + @length - 1 marked? */
 bool vmload_claim_test_range(const VmloadClaim *claim, uint64_t offset,
                              uint64_t length);

@@ -70,6 +70,22 @@ static bool prefault_is_late(const VmloadRamBlock *block, uint64_t region)
  * be had is an error here, and the writer's business later. No other means
  * has both, so that there is no substitute where the kernel has it not.
  */
+void vmload_prefault_region(VmloadPrefault *prefault,
+                            const VmloadRamBlock *block, uint64_t region)
+{
+    void *address = (void *)(uintptr_t)(region << VMLOAD_PREFAULT_SHIFT);
+
+    if (prefault_is_over(prefault) || prefault_is_late(block, region)) {
+        return;
+    }
+    if (madvise(address, VMLOAD_PREFAULT_REGION, MADV_POPULATE_WRITE) < 0) {
+        __atomic_store_n(&prefault->off, 1, __ATOMIC_RELAXED);
+        return;
+    }
+    __atomic_fetch_add(&prefault->bytes, VMLOAD_PREFAULT_REGION,
+                       __ATOMIC_RELAXED);
+}
+
 static void prefault_populate(VmloadPrefault *prefault,
                               const VmloadRamBlock *block, uint64_t from,
                               uint64_t to)
@@ -77,21 +93,7 @@ static void prefault_populate(VmloadPrefault *prefault,
     uint64_t region;
 
     for (region = from; region < to; region++) {
-        void *address = (void *)(uintptr_t)(region << VMLOAD_PREFAULT_SHIFT);
-
-        if (prefault_is_over(prefault)) {
-            return;
-        }
-        if (prefault_is_late(block, region)) {
-            continue;
-        }
-        if (madvise(address, VMLOAD_PREFAULT_REGION, MADV_POPULATE_WRITE) <
-            0) {
-            __atomic_store_n(&prefault->off, 1, __ATOMIC_RELAXED);
-            return;
-        }
-        __atomic_fetch_add(&prefault->bytes, VMLOAD_PREFAULT_REGION,
-                           __ATOMIC_RELAXED);
+        vmload_prefault_region(prefault, block, region);
     }
 }
 

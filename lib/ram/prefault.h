@@ -73,6 +73,13 @@ void vmload_prefault_move(VmloadPrefault *prefault,
                           VmloadPrefaultCursor *cursor, VmloadRamBlock *block,
                           uint64_t region, uint64_t page_size);
 
+/*
+ * Makes @region of the block ready now, if no page of it has come. For
+ * writers that know themselves what is due. Any thread.
+ */
+void vmload_prefault_region(VmloadPrefault *prefault,
+                            const VmloadRamBlock *block, uint64_t region);
+
 /* @n pages at @offset come now, of content or @zero. Never waits. */
 static inline void vmload_prefault_note(VmloadPrefault *prefault,
                                         VmloadPrefaultCursor *cursor,

@@ -30,6 +30,35 @@ static void test_marks(void **state)
     vmload_claim_free(claim);
 }
 
+/* Runs that begin, end and stay anywhere in the map's words. */
+static void test_runs(void **state)
+{
+    static const struct {
+        uint64_t first;
+        uint64_t n;
+        uint64_t end; /* of what is marked */
+    } runs[] = {
+        {0, 1, 1},      {0, 64, 64},    {63, 2, 65},     {60, 200, 260},
+        {64, 64, 128},  {1, 62, 63},    {290, 10, 300},  {290, 100, 300},
+        {299, UINT64_MAX, 300}, {10, 0, 10}, {300, 5, 300}, {1000, 1, 300},
+    };
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < G_N_ELEMENTS(runs); i++) {
+        VmloadClaim *claim = vmload_claim_new(300 * 4096, 12, NULL);
+        uint64_t page;
+
+        assert_non_null(claim);
+        vmload_claim_mark_run(claim, runs[i].first * 4096 + 5, runs[i].n);
+        for (page = 0; page < 300; page++) {
+            assert_int_equal(vmload_claim_test(claim, page * 4096),
+                             page >= runs[i].first && page < runs[i].end);
+        }
+        vmload_claim_free(claim);
+    }
+}
+
 static void test_too_large(void **state)
 {
     GError *error = NULL;
@@ -78,6 +107,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_marks),
+        cmocka_unit_test(test_runs),
         cmocka_unit_test(test_too_large),
         cmocka_unit_test(test_threads),
     };

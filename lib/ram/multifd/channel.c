@@ -8,6 +8,7 @@
 
 #include "error.h"
 #include "host/clock.h"
+#include "ready.h"
 #include "trace.h"
 
 #include <unistd.h>
@@ -24,6 +25,7 @@ void vmload_multifd_channel_free(VmloadMultifdChannel *self)
     }
     vmload_channel_unref(self->channel);
     g_free(self->header);
+    g_free(self->ahead);
     g_free(self->pages);
     g_free(self->scratch);
     g_free(self->input);
@@ -49,8 +51,8 @@ static int64_t channel_read_some(VmloadMultifdChannel *self,
     return got;
 }
 
-/* Takes @done bytes off the front of *@iov. */
-static void iov_advance(struct iovec **iov, uint32_t *n, uint64_t done)
+/* Takes @done bytes off the front of *@iov; returns what is left of them. */
+static uint64_t iov_advance(struct iovec **iov, uint32_t *n, uint64_t done)
 {
     while (*n > 0 && done >= (*iov)->iov_len) {
         done -= (*iov)->iov_len;
@@ -60,7 +62,9 @@ static void iov_advance(struct iovec **iov, uint32_t *n, uint64_t done)
     if (*n > 0) {
         (*iov)->iov_base = (uint8_t *)(*iov)->iov_base + done;
         (*iov)->iov_len -= done;
+        done = 0;
     }
+    return done;
 }
 
 bool vmload_multifd_channel_read(VmloadMultifdChannel *self,
@@ -69,8 +73,10 @@ bool vmload_multifd_channel_read(VmloadMultifdChannel *self,
 {
     int64_t got;
 
+    iov[n].iov_base = self->ahead;
+    iov[n].iov_len = vmload_multifd_header_size(self->group->page_bits);
     while (n > 0) {
-        got = channel_read_some(self, iov, n, error);
+        got = channel_read_some(self, iov, n + 1, error);
         if (got < 0) {
             return false;
         }
@@ -79,7 +85,7 @@ bool vmload_multifd_channel_read(VmloadMultifdChannel *self,
                                "expected %s, found the end inside a packet",
                                what);
         }
-        iov_advance(&iov, &n, (uint64_t)got);
+        self->n_ahead = (uint32_t)iov_advance(&iov, &n, (uint64_t)got);
     }
     return true;
 }
@@ -115,23 +121,39 @@ static bool channel_cut_is_end(VmloadMultifdChannel *self, GError **error)
     return true;
 }
 
+/* What came of the next header with the data is its beginning now. */
+static uint32_t channel_turn_header(VmloadMultifdChannel *self)
+{
+    uint8_t *header = self->ahead;
+    uint32_t have = self->n_ahead;
+
+    self->ahead = self->header;
+    self->header = header;
+    self->n_ahead = 0;
+    return have;
+}
+
 /* Reads a header of either layout. *@end: the channel ended in front of it. */
 static bool channel_read_header(VmloadMultifdChannel *self, bool *end,
                                 GError **error)
 {
-    uint32_t size = vmload_multifd_header_size(self->group->page_bits);
-    uint32_t have = 0;
+    uint32_t have = channel_turn_header(self);
+    uint32_t size;
 
     *end = false;
-    while (have < size) {
+    while (channel_header_size(self, have, &size, error)) {
         /*
          * The longer layout at once. What is read too much of device state
          * does not matter, since that is refused.
          */
         struct iovec iov = {.iov_base = self->header + have,
                             .iov_len = size - have};
-        int64_t got = channel_read_some(self, &iov, 1, error);
+        int64_t got;
 
+        if (have >= size) {
+            return true;
+        }
+        got = channel_read_some(self, &iov, 1, error);
         if (got < 0 && (have > 0 || !channel_cut_is_end(self, error))) {
             return false;
         }
@@ -143,11 +165,8 @@ static bool channel_read_header(VmloadMultifdChannel *self, bool *end,
                                "after %u", size, have);
         }
         have += (uint32_t)got;
-        if (!channel_header_size(self, have, &size, error)) {
-            return false;
-        }
     }
-    return true;
+    return false;
 }
 
 /* Offsets are in the block, at page boundaries, all of them. */
@@ -248,32 +267,42 @@ static bool channel_load_zero(VmloadMultifdChannel *self,
     return true;
 }
 
+/* How many pages from page @i of the packet on are one behind the other. */
+static uint32_t channel_run(const VmloadMultifdPacket *packet, uint32_t i,
+                            uint64_t page_size)
+{
+    uint64_t offset = vmload_multifd_packet_offset(packet, i);
+    uint32_t run = 1;
+
+    while (i + run < packet->normal &&
+           vmload_multifd_packet_offset(packet, i + run) ==
+               offset + run * page_size) {
+        run++;
+    }
+    return run;
+}
+
 /*
- * Claims the packet's pages and lays out where they go: @base and the pages'
- * offsets, or one after the other if they are collected. Returns the number
- * of runs.
+ * Claims the packet's pages and lays out where in the block's memory they
+ * go. Returns the number of runs.
  */
 static uint32_t channel_lay_out(VmloadMultifdChannel *self,
                                 const VmloadMultifdPacket *packet,
-                                VmloadRamBlock *block, uint8_t *base)
+                                VmloadRamBlock *block)
 {
     uint64_t page_size = (uint64_t)1 << self->group->page_bits;
-    uint64_t expected = 0;
     uint32_t n = 0;
+    uint32_t run;
     uint32_t i;
 
-    for (i = 0; i < packet->normal; i++) {
+    for (i = 0; i < packet->normal; i += run) {
         uint64_t offset = vmload_multifd_packet_offset(packet, i);
 
-        vmload_ram_block_claim(block, offset);
-        if (n > 0 && offset == expected) {
-            self->pages[n - 1].iov_len += page_size;
-        } else {
-            self->pages[n].iov_base = base + offset;
-            self->pages[n].iov_len = page_size;
-            n++;
-        }
-        expected = offset + page_size;
+        run = channel_run(packet, i, page_size);
+        vmload_ram_block_claim_run(block, offset, run);
+        self->pages[n].iov_base = block->sink->host + offset;
+        self->pages[n].iov_len = run * page_size;
+        n++;
     }
     return n;
 }
@@ -283,8 +312,10 @@ static bool channel_load_memory(VmloadMultifdChannel *self,
                                 const VmloadMultifdPacket *packet,
                                 VmloadRamBlock *block, GError **error)
 {
-    uint32_t n = channel_lay_out(self, packet, block, block->sink->host);
+    uint32_t n;
 
+    vmload_multifd_make_ready(self->group->env.ram, block, packet);
+    n = channel_lay_out(self, packet, block);
     return self->method->receive(self, self->state, packet, self->pages, n,
                                  error);
 }
@@ -295,7 +326,7 @@ static bool channel_load_sink(VmloadMultifdChannel *self,
                               VmloadRamBlock *block, GError **error)
 {
     uint64_t page_size = (uint64_t)1 << self->group->page_bits;
-    struct iovec iov;
+    struct iovec iov[2];
     uint8_t *data;
     uint32_t i;
     uint32_t run;
@@ -304,22 +335,17 @@ static bool channel_load_sink(VmloadMultifdChannel *self,
     if (data == NULL) {
         return false;
     }
-    iov.iov_base = data;
-    iov.iov_len = packet->normal * page_size;
-    if (!self->method->receive(self, self->state, packet, &iov, 1, error)) {
+    iov[0].iov_base = data;
+    iov[0].iov_len = packet->normal * page_size;
+    if (!self->method->receive(self, self->state, packet, iov, 1, error)) {
         return false;
     }
     for (i = 0; i < packet->normal; i += run) {
         uint64_t offset = vmload_multifd_packet_offset(packet, i);
 
-        run = 0;
-        do {
-            vmload_ram_block_claim(block, offset + run * page_size);
-            run++;
-        } while (i + run < packet->normal &&
-                 vmload_multifd_packet_offset(packet, i + run) ==
-                     offset + run * page_size);
-        if (!vmload_sink_write(block->sink, offset, data + i * page_size,
+        run = channel_run(packet, i, page_size);
+        vmload_ram_block_claim_run(block, offset, run);
+        if (!vmload_sink_store(block->sink, offset, data + i * page_size,
                                run * page_size, error)) {
             return false;
         }
@@ -425,10 +451,11 @@ static bool channel_prepare(VmloadMultifdChannel *self, GError **error)
     uint32_t bits = self->group->page_bits;
 
     self->header = g_try_malloc0(vmload_multifd_header_size(bits));
-    self->pages =
-        g_try_malloc0_n(MAX(vmload_multifd_capacity(bits), 1),
-                        sizeof(self->pages[0]));
-    return (self->header != NULL && self->pages != NULL) ||
+    self->ahead = g_try_malloc0(vmload_multifd_header_size(bits));
+    self->pages = g_try_malloc0_n(vmload_multifd_capacity(bits) + 1,
+                                  sizeof(self->pages[0]));
+    return (self->header != NULL && self->ahead != NULL &&
+            self->pages != NULL) ||
            vmload_fail(error, VMLOAD_ERROR_LIMIT,
                        "no memory for the header of a packet");
 }

@@ -54,7 +54,7 @@ const uint8_t *vmload_multifd_read_input(VmloadMultifdChannel *channel,
                                          const VmloadMultifdPacket *packet,
                                          GError **error)
 {
-    struct iovec iov;
+    struct iovec iov[2];
 
     if (packet->size == 0 || packet->size > INPUT_MAX) {
         vmload_fail(error, VMLOAD_ERROR_MALFORMED,
@@ -65,9 +65,9 @@ const uint8_t *vmload_multifd_read_input(VmloadMultifdChannel *channel,
     if (vmload_ram_scratch(&channel->input, INPUT_MAX, error) == NULL) {
         return NULL;
     }
-    iov.iov_base = channel->input;
-    iov.iov_len = packet->size;
-    return vmload_multifd_channel_read(channel, &iov, 1, "compressed pages",
+    iov[0].iov_base = channel->input;
+    iov[0].iov_len = packet->size;
+    return vmload_multifd_channel_read(channel, iov, 1, "compressed pages",
                                        error)
                ? channel->input
                : NULL;

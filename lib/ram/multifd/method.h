@@ -17,7 +17,7 @@ typedef struct VmloadMultifdChannel VmloadMultifdChannel;
  * @open: NULL: nothing to keep. Else the state of one channel.
  * @close: frees it.
  * @receive: reads the packet's data and fills the @n elements of @pages,
- *     which may change, completely.
+ *     which may change, completely. There is room for one more.
  */
 typedef struct {
     const char *name;

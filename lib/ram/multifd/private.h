@@ -29,7 +29,9 @@ struct VmloadMultifdChannel {
     VmloadWait wait; /* cancel only: the loading thread watches for stalls */
     uint64_t packet;     /* how many were read */
     uint8_t *header;     /* of the packet at hand */
-    struct iovec *pages; /* where its pages go, runs merged */
+    uint8_t *ahead;      /* of the next one, as far as it came with data */
+    uint32_t n_ahead;    /* bytes of it */
+    struct iovec *pages; /* where its pages go, runs merged, and one more */
     uint8_t *scratch;    /* pages on their way to a sink without memory */
     uint8_t *input;      /* compressed bytes */
     const VmloadMultifdMethod *method; /* NULL: no pages yet */
@@ -68,7 +70,9 @@ void *vmload_multifd_channel_thread(void *data);
 void vmload_multifd_channel_free(VmloadMultifdChannel *self);
 
 /*
- * channel.c: reads all bytes of @iov, which changes. @what names them.
+ * channel.c: reads all bytes of @iov, which changes and has room for one
+ * element more: with the bytes comes what there is of the next header, since
+ * a call costs more than that. @what names them.
  */
 bool vmload_multifd_channel_read(VmloadMultifdChannel *self,
                                  struct iovec *iov, uint32_t n,
