@@ -2,6 +2,7 @@
 /* The list of blocks: its variants, its bounds, resizing. */
 #include "ram-fixture.h"
 
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define P FIXTURE_PAGE
@@ -483,6 +484,65 @@ static void test_announced(void **state)
     g_free(host);
 }
 
+#define GIGANTIC ((uint64_t)1 << 51)
+
+/* Over the sink that @opaque is. */
+static VmloadRamBlock *gigantic_block(void *opaque, const char *idstr,
+                                      uint64_t used_length, GError **error)
+{
+    return vmload_ram_block_new(idstr, used_length, used_length, opaque,
+                                error);
+}
+
+static uint64_t peak_kib(void)
+{
+    struct rusage usage;
+
+    assert_int_equal(getrusage(RUSAGE_SELF, &usage), 0);
+    return (uint64_t)usage.ru_maxrss;
+}
+
+/*
+ * More than there is, but not more than the limit: a stream may say so. It
+ * must cost nothing but an error, whatever the host makes of the block.
+ */
+static void test_gigantic(void **state)
+{
+    char *path = NULL;
+    int fd = g_file_open_tmp("vmload-XXXXXX", &path, NULL);
+    VmloadRamSink *sinks[] = {
+        vmload_ram_sink_new_null(),
+        vmload_ram_sink_new_digest(),
+        vmload_ram_sink_new_memfd("one", NULL),
+        vmload_ram_sink_new_file(path, NULL),
+    };
+    uint64_t before = peak_kib();
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < G_N_ELEMENTS(sinks); i++) {
+        VmloadRamEnv env = {.announced = gigantic_block, .opaque = sinks[i]};
+        VmloadRam *ram = vmload_ram_new(&env);
+        GByteArray *out = sw_new();
+        GError *error = NULL;
+
+        assert_non_null(sinks[i]);
+        sw_ram_mem_size(out, GIGANTIC);
+        sw_ram_block(out, "one", GIGANTIC);
+        sw_ram_eos(out);
+        assert_false(fixture_load_ram(ram, out, NULL, &error));
+        assert_non_null(error);
+        assert_true(error->domain == VMLOAD_ERROR);
+        g_clear_error(&error);
+        vmload_ram_free(ram);
+        g_byte_array_unref(out);
+    }
+    assert_true(peak_kib() - before < 64 * 1024);
+    close(fd);
+    unlink(path);
+    g_free(path);
+}
+
 static void test_registered_twice(void **state)
 {
     Host *host = g_new0(Host, 1);
@@ -513,6 +573,7 @@ int main(void)
         cmocka_unit_test(test_resize),
         cmocka_unit_test(test_resize_refused),
         cmocka_unit_test(test_announced),
+        cmocka_unit_test(test_gigantic),
         cmocka_unit_test(test_registered_twice),
     };
 
