@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "error.h"
 
-#include <errno.h>
+#include <sys/stat.h>
 
 /* Not G_DEFINE_QUARK(): threads would race for its static variable. */
 GQuark vmload_error_quark(void)
@@ -32,4 +32,24 @@ bool vmload_fail_errno(GError **error, int errnum, const char *format, ...)
     vmload_fail(error, VMLOAD_ERROR_IO, "%s: %s", text, g_strerror(errnum));
     g_free(text);
     return false;
+}
+
+const char *vmload_file_type(uint32_t mode)
+{
+    switch (mode & S_IFMT) {
+    case S_IFREG:
+        return "a regular file";
+    case S_IFDIR:
+        return "a directory";
+    case S_IFCHR:
+        return "a character device";
+    case S_IFBLK:
+        return "a block device";
+    case S_IFIFO:
+        return "a pipe";
+    case S_IFSOCK:
+        return "a socket";
+    default:
+        return "a file of another type";
+    }
 }

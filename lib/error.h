@@ -13,4 +13,7 @@ bool vmload_fail(GError **error, VmloadError code, const char *format, ...)
 bool vmload_fail_errno(GError **error, int errnum, const char *format, ...)
     G_GNUC_PRINTF(3, 4);
 
+/* What @mode of a struct stat is, for a message: "a directory". */
+const char *vmload_file_type(uint32_t mode);
+
 #endif

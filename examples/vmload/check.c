@@ -379,16 +379,16 @@ static void check_notes(Check *check)
     void *name;
 
     if (!check->has_configuration) {
-        note("no configuration section, as machine types up to 2.3 have it");
+        note("no configuration section; machine types up to 2.3 have none");
     }
     if (check->footers == 0) {
-        note("no footers, as machine types up to 2.3 have it");
+        note("no footers; machine types up to 2.3 have none");
     }
     if (!check->has_vmdesc) {
         note("no description of the devices: they were not looked into");
     }
     if (!check->has_globalstate) {
-        note("no section 'globalstate', as machine types up to 2.3 have it");
+        note("no section 'globalstate'; machine types up to 2.3 have none");
     }
     g_hash_table_iter_init(&iter, check->open);
     while (g_hash_table_iter_next(&iter, &id, &name)) {

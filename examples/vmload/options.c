@@ -8,8 +8,8 @@
 #define LIMITS_HELP                                                        \
     "Limits: nesting, section-bytes, staged-bytes, vmdesc-bytes,\n"        \
     "package-bytes, sections, ram-blocks, ram-bytes, elements,\n"          \
-    "element-bytes, configuration-names, multifd-window. Values may end\n"  \
-    "in K, M, G or T.\n"
+    "element-bytes, configuration-names, multifd-window,\n"               \
+    "rdma-pinned-bytes. Values may end in K, M, G or T.\n"
 
 bool cli_parse(int argc, char **argv, const char *what, const char *summary,
                const GOptionEntry *entries, CliCommon *common,
@@ -111,8 +111,13 @@ bool cli_common_limits(const CliCommon *common, VmloadLimits *limits)
         GError *error = NULL;
         uint64_t value;
 
-        if (equals == NULL || !parse_number(equals + 1, &value)) {
+        if (equals == NULL) {
             cli_error("--limit: expected NAME=VALUE, found '%s'", *item);
+            return false;
+        }
+        if (!parse_number(equals + 1, &value)) {
+            cli_error("--limit: expected a number that may end in K, M, G or "
+                      "T, found '%s'", equals + 1);
             return false;
         }
         *equals = '\0';

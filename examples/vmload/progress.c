@@ -17,8 +17,8 @@ struct CliProgress {
     int64_t last_time;
 };
 
-/* Bytes per second since the last call. */
-static uint64_t progress_rate(CliProgress *progress, uint64_t bytes)
+/* MB/s since the last call. */
+static double progress_rate(CliProgress *progress, uint64_t bytes)
 {
     int64_t now = g_get_monotonic_time();
     int64_t elapsed = MAX(now - progress->last_time, 1);
@@ -26,7 +26,7 @@ static uint64_t progress_rate(CliProgress *progress, uint64_t bytes)
 
     progress->last_time = now;
     progress->last_bytes = bytes;
-    return (uint64_t)((double)more * G_USEC_PER_SEC / (double)elapsed);
+    return (double)more / (double)elapsed; /* bytes a microsecond */
 }
 
 /*
@@ -54,27 +54,26 @@ static void progress_draw(CliProgress *progress)
     uint32_t percent;
     uint32_t i;
     char *size;
-    char *rate;
+    double rate;
 
     vmload_loader_get_stats(progress->loader, &stats);
     percent = progress_percent(&stats);
     size = cli_size(stats.bytes_total);
-    rate = cli_size(progress_rate(progress, stats.bytes_total));
+    rate = progress_rate(progress, stats.bytes_total);
     if (progress->bar) {
         for (i = 0; i < BAR_WIDTH; i++) {
             bar[i] = i < percent * BAR_WIDTH / 100 ? '#' : '.';
         }
         bar[BAR_WIDTH] = '\0';
-        fprintf(stderr, "\r[%s] %3u%%  %s  %s/s  %s\033[K", bar, percent, size,
-                rate, cli_state_name(stats.state));
+        fprintf(stderr, "\r[%s] %3u%%  %s  %.1f MB/s  %s\033[K", bar,
+                percent, size, rate, cli_state_name(stats.state));
         progress->drawn = true;
     } else {
-        fprintf(stderr, "%s: %u%%, %s, %s/s\n", cli_state_name(stats.state),
-                percent, size, rate);
+        fprintf(stderr, "%s: %u%%, %s, %.1f MB/s\n",
+                cli_state_name(stats.state), percent, size, rate);
     }
     fflush(stderr);
     g_free(size);
-    g_free(rate);
 }
 
 static void *progress_main(void *opaque)

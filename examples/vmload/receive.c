@@ -217,6 +217,13 @@ static bool receive_open_again(Receive *receive, VmloadLoader *loader,
     bool first = receive->listener == NULL;
     VmloadListener *listener;
 
+    if (g_str_has_prefix(uri, "exec:") || g_str_has_prefix(uri, "file:") ||
+        g_str_has_prefix(uri, "fd:")) {
+        g_set_error(error, VMLOAD_ERROR, VMLOAD_ERROR_FAILED,
+                    "--retry: expected an address to listen on (tcp, unix, "
+                    "vsock, rdma), found '%s'", uri);
+        return false;
+    }
     if (first) {
         receive->listener = vmload_listener_new(uri, error);
     }
@@ -454,7 +461,7 @@ int cli_receive(int argc, char **argv)
         {"switchover-ack", 0, 0, G_OPTION_ARG_NONE, &options->switchover_ack,
          "The source has the capability switchover-ack", NULL},
         {"threads", 0, 0, G_OPTION_ARG_INT, &options->threads,
-         "Threads that read RAM from a file (default: processors, to 4)",
+         "Threads that read RAM from a file (default: processors, at most 4)",
          "N"},
         {"direct-io", 0, 0, G_OPTION_ARG_NONE, &options->direct_io,
          "Read the RAM of a mapped-ram file past the page cache", NULL},
@@ -470,8 +477,8 @@ int cli_receive(int argc, char **argv)
 
     if (!cli_parse(argc, argv, "URI",
                    "Receives one migration. URI: tcp:[HOST]:PORT, unix:PATH, "
-                   "vsock:CID:PORT, fd:NUMBER, file:PATH[,offset=N], "
-                   "exec:COMMAND.",
+                   "vsock:CID:PORT, rdma:HOST:PORT, fd:NUMBER, "
+                   "file:PATH[,offset=N], exec:COMMAND.",
                    entries, &common, &uri, &code) ||
         !cli_common_limits(&common, &receive.limits) ||
         !receive_check_options(options)) {

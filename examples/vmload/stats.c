@@ -156,6 +156,13 @@ static double seconds(uint64_t ns)
     return (double)ns / 1e9;
 }
 
+/* Of a time that may be microseconds or minutes; free with g_free(). */
+static char *duration(uint64_t ns)
+{
+    return ns < 1000000 ? g_strdup_printf("%.1f us", (double)ns / 1e3)
+                        : g_strdup_printf("%.1f ms", (double)ns / 1e6);
+}
+
 static void print_blocks(VmloadLoader *loader, const VmloadStats *stats)
 {
     uint64_t total = 0;
@@ -197,10 +204,13 @@ static void print_worst(VmloadLedgerEntry *ledger, uint64_t n)
         char *name = cli_printable(ledger[i].name);
         char *size = cli_size(ledger[i].bytes);
 
-        printf("  %s/%u: lock held %.1f us, staged in %.1f us, %s\n", name,
-               ledger[i].instance_id,
-               (double)ledger[i].lock_held_ns / 1e3,
-               (double)ledger[i].staging_ns / 1e3, size);
+        char *held = duration(ledger[i].lock_held_ns);
+        char *staging = duration(ledger[i].staging_ns);
+
+        printf("  %s/%u: lock held %s, staged in %s, %s\n", name,
+               ledger[i].instance_id, held, staging, size);
+        g_free(staging);
+        g_free(held);
         g_free(size);
         g_free(name);
     }
@@ -230,31 +240,40 @@ static void print_devices(VmloadLoader *loader)
     g_free(ledger);
 }
 
+static void print_lock(const VmloadStats *stats)
+{
+    char *site = cli_printable(stats->lock_held_max_site);
+    char *longest = duration(stats->lock_held_max_ns);
+    char *total = duration(stats->lock_held_total_ns);
+    char *waited = duration(stats->lock_io_wait_ns);
+
+    printf("big lock:    longest hold %s (%s), %s in all, %s waiting for "
+           "data\n", longest, site, total, waited);
+    g_free(waited);
+    g_free(total);
+    g_free(longest);
+    g_free(site);
+}
+
 void cli_stats_print(VmloadLoader *loader)
 {
     VmloadStats stats = {.struct_size = sizeof(stats)};
     uint64_t total;
-    char *size;
-    char *site;
+    char *text;
 
     vmload_loader_get_stats(loader, &stats);
     total = span(stats.start_ns, stats.end_ns);
-    size = cli_size(stats.bytes_total);
+    text = cli_size(stats.bytes_total);
     printf("status:      %s\n", cli_state_name(stats.state));
-    printf("stream:      %s in %.3f s, %.1f MB/s\n", size, seconds(total),
+    printf("stream:      %s in %.3f s, %.1f MB/s\n", text, seconds(total),
            total > 0 ? (double)stats.bytes_total / 1e6 / seconds(total) : 0.0);
-    g_free(size);
+    g_free(text);
     print_blocks(loader, &stats);
     print_devices(loader);
-    site = cli_printable(stats.lock_held_max_site);
-    printf("big lock:    longest hold %.3f ms (%s), %.3f ms in all, %.3f ms "
-           "waiting for data\n",
-           seconds(stats.lock_held_max_ns) * 1e3, site,
-           seconds(stats.lock_held_total_ns) * 1e3,
-           seconds(stats.lock_io_wait_ns) * 1e3);
-    g_free(site);
+    print_lock(&stats);
     if (stats.switchover_ns != 0) {
-        printf("switchover:  %.3f ms from the source's stop to the end\n",
-               seconds(span(stats.switchover_ns, stats.end_ns)) * 1e3);
+        text = duration(span(stats.switchover_ns, stats.end_ns));
+        printf("switchover:  %s from the source's stop to the end\n", text);
+        g_free(text);
     }
 }

@@ -303,8 +303,8 @@ static const VmloadChannelOps *fd_find_ops(int fd, GError **error)
     } else {
         vmload_fail(error, VMLOAD_ERROR_UNSUPPORTED,
                     "descriptor %d: expected a stream socket, a pipe, a "
-                    "regular file or a block device, found file type %#o",
-                    fd, (unsigned)(st.st_mode & S_IFMT));
+                    "regular file or a block device, found %s",
+                    fd, vmload_file_type(st.st_mode));
         return NULL;
     }
     flags = fcntl(fd, F_GETFL);
@@ -386,8 +386,8 @@ static bool file_check(int fd, const char *path, uint64_t offset,
     if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)) {
         return vmload_fail(error, VMLOAD_ERROR_UNSUPPORTED,
                            "file %s: expected a regular file or a block "
-                           "device, found file type %#o",
-                           path, (unsigned)(st.st_mode & S_IFMT));
+                           "device, found %s",
+                           path, vmload_file_type(st.st_mode));
     }
     if (offset > G_MAXINT64) {
         return vmload_fail(error, VMLOAD_ERROR_FAILED,

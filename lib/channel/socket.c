@@ -196,8 +196,7 @@ int vmload_socket_listen_unix(const char *path, GError **error)
     if (lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode)) {
         vmload_fail(error, VMLOAD_ERROR_FAILED,
                     "address unix:%s: expected a socket or nothing at this "
-                    "path, found file type %#o", path,
-                    (unsigned)(st.st_mode & S_IFMT));
+                    "path, found %s", path, vmload_file_type(st.st_mode));
         return -1;
     }
     if (unlink(path) < 0 && errno != ENOENT) {

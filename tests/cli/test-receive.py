@@ -134,7 +134,7 @@ class Files(Case):
         self.assertEqual(len(worst), 5, out)
         held = [float(us) for _, us in worst]
         self.assertEqual(held, sorted(held, reverse=True))
-        self.assertRegex(out, r"longest hold \S+ ms \(\w+ '.*' instance \d+\)")
+        self.assertRegex(out, r"longest hold \S+ [um]s \(\w+ '.*' instance \d+\)")
         self.assertNotIn('\r', err)
 
 

@@ -534,6 +534,22 @@ def check_named_tests(root, page, findings):
                              f'{what}: {name} has no {wanted}')
 
 
+# --- limits ---------------------------------------------------------------
+
+def check_limits(root, findings):
+    """Every limit is in the program's help and in its man page."""
+    names = re.findall(r'^    LIMIT\((\w+),',
+                       (root / 'lib' / 'limits.c').read_text(), re.M)
+    findings.require(names, 'limit')
+    for path in (root / 'examples' / 'vmload' / 'options.c',
+                 root / 'docs' / 'man' / 'vmload.1'):
+        text = path.read_text()
+        for name in names:
+            if not re.search(rf'(?<![\w-]){name.replace("_", "-")}(?![\w-])',
+                             text):
+                findings.add(path, 1, f'no limit {name.replace("_", "-")}')
+
+
 # --- the fuzz targets' seeds ----------------------------------------------
 
 def seeds_below(folder):
@@ -568,6 +584,7 @@ def main():
               'sizes': check_sizes, 'comments': check_comments,
               'citations': check_citations, 'errors': check_errors,
               'tree': check_tree, 'corpora': check_corpora,
+              'limits': check_limits,
               'links': check_links, 'units': check_units,
               'waits': check_waits}
     if len(sys.argv) < 3 or sys.argv[1] not in checks:

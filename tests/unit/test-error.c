@@ -2,6 +2,7 @@
 #include "unit.h"
 
 #include <errno.h>
+#include <sys/stat.h>
 
 #include "error.h"
 
@@ -33,6 +34,18 @@ static void test_fail_errno(void **state)
     g_free(expected);
 }
 
+static void test_file_type(void **state)
+{
+    (void)state;
+    assert_string_equal(vmload_file_type(S_IFREG | 0644), "a regular file");
+    assert_string_equal(vmload_file_type(S_IFDIR | 0755), "a directory");
+    assert_string_equal(vmload_file_type(S_IFCHR), "a character device");
+    assert_string_equal(vmload_file_type(S_IFBLK), "a block device");
+    assert_string_equal(vmload_file_type(S_IFIFO), "a pipe");
+    assert_string_equal(vmload_file_type(S_IFSOCK), "a socket");
+    assert_string_equal(vmload_file_type(0), "a file of another type");
+}
+
 /* The domain's name is part of the ABI: hosts compare and print it. */
 static void test_domain(void **state)
 {
@@ -47,6 +60,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_fail),
         cmocka_unit_test(test_fail_errno),
+        cmocka_unit_test(test_file_type),
         cmocka_unit_test(test_domain),
     };
 
