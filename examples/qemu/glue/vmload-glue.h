@@ -2,8 +2,8 @@
 /*
  * QEMU's incoming migration through libvmload: what the files of migration/
  * call. The glue itself is in file.c.inc, savevm.c.inc (with what it includes),
- * channel.c.inc and migration.c.inc, each of which is the end of the file it is
- * named after.
+ * channel.c.inc, ram.c.inc and migration.c.inc, each of which is the end of the
+ * file it is named after.
  */
 #ifndef MIGRATION_VMLOAD_GLUE_H
 #define MIGRATION_VMLOAD_GLUE_H
@@ -22,6 +22,10 @@ bool vmload_file_fill(QEMUFile *f);
 void vmload_file_consume(QEMUFile *f, size_t n);
 /* Waits for bytes; 1: there may be some; 0: @cancel_fd or @deadline (us). */
 int vmload_file_wait(QEMUFile *f, int cancel_fd, int64_t deadline);
+
+/* The same for a QIOChannel. */
+int vmload_channel_wait_for(QIOChannel *ioc, GIOCondition condition,
+                            int cancel_fd, int64_t deadline);
 
 /* Counts fills from a peer with the BQL held; the count since the last call. */
 void vmload_file_note_fill(QEMUFile *f);
@@ -55,7 +59,26 @@ int qemu_loadvm_state_coroutine(QEMUFile *f);
 int qemu_loadvm_state_main_coroutine(QEMUFile *f,
                                      struct MigrationIncomingState *mis);
 
+/* ---- library-ram.c.inc, in savevm.c: step B. BQL held ---- */
+
+/*
+ * Is RAM the library's in this migration? The first connection decides, for
+ * all that follow.
+ */
+bool vmload_ram_takes(QIOChannel *ioc);
+bool vmload_ram_is_ours(void);
+/* The first one starts the load; @finish as above. */
+void vmload_ram_add_connection(struct MigrationIncomingState *mis,
+                               QIOChannel *ioc,
+                               void (*finish)(
+                                   struct MigrationIncomingState *mis,
+                                   int ret, const char *text));
+bool vmload_ram_has_all_channels(void);
+
 /* ---- migration.c.inc, in migration.c ---- */
+
+void migration_ioc_process_incoming_now(QIOChannel *ioc, Error **errp);
+bool migration_has_all_channels_now(void);
 
 void migration_incoming_process_coroutine(void);
 
@@ -63,21 +86,9 @@ void migration_incoming_process_coroutine(void);
 
 void migration_channel_process_incoming_now(QIOChannel *ioc);
 
-/* ---- ram.c ---- */
+/* ---- ram.c.inc, in ram.c ---- */
 
-/* The size of a block changes under the BQL only. */
-#define vmload_ram_resize(block, length, errp) ({               \
-    bool vmload_held_ = bql_locked();                           \
-    int vmload_ret_;                                            \
-                                                                \
-    if (!vmload_held_) {                                        \
-        bql_lock();                                             \
-    }                                                           \
-    vmload_ret_ = qemu_ram_resize(block, length, errp);         \
-    if (!vmload_held_) {                                        \
-        bql_unlock();                                           \
-    }                                                           \
-    vmload_ret_;                                                \
-})
+/* qemu_ram_resize() under the BQL, which is taken if it is not held. */
+int vmload_ram_resize(RAMBlock *block, uint64_t length, Error **errp);
 
 #endif
