@@ -351,6 +351,158 @@ static void sink_run(VmloadRamSink *sink, const uint8_t *memory, int fd)
     group_clear(&group);
 }
 
+static void send_all(int peer, GByteArray *out)
+{
+    assert_int_equal(send(peer, out->data, out->len, MSG_NOSIGNAL), out->len);
+    g_byte_array_set_size(out, 0);
+}
+
+/* Until all channels together have read so much. */
+static void wait_for_bytes(Group *group, uint64_t bytes)
+{
+    int i;
+
+    for (i = 0; i < 20000; i++) {
+        if (__atomic_load_n(&group->counters.bytes, __ATOMIC_RELAXED) >=
+            bytes) {
+            return;
+        }
+        g_usleep(1000);
+    }
+    fail_msg("expected %u bytes to be read", (unsigned)bytes);
+}
+
+/*
+ * One channel is a round ahead, and has read its page before the other sends
+ * the older one: it shows only behind the barrier, and stays.
+ */
+static void test_early(void **state)
+{
+    GByteArray *out = sw_new();
+    GError *error = NULL;
+    Group group;
+    int peers[2];
+    guint sync;
+    guint ahead;
+
+    (void)state;
+    group_init(&group);
+    peers[0] = group_add_socket(&group);
+    peers[1] = group_add_socket(&group);
+    write_sync(out);
+    sync = out->len;
+    send_all(peers[1], out);
+    write_sync(out);
+    write_sync(out);
+    write_pages(out, 0, 3, 2);
+    write_sync(out);
+    ahead = out->len;
+    send_all(peers[0], out);
+    assert_true(group_section(&group, VMLOAD_RECORD_START, 1, &error));
+    wait_for_bytes(&group, sync + ahead);
+    assert_page(group.ram.memory, 0, 0xee);
+    assert_page(group.ram.memory, 2, 0xee);
+    write_pages(out, 0, 2, 1);
+    write_sync(out);
+    write_sync(out);
+    send_all(peers[1], out);
+    assert_true(group_section(&group, VMLOAD_RECORD_PART, 1, &error));
+    assert_true(group_section(&group, VMLOAD_RECORD_END, 1, &error));
+    assert_true(group_stop(&group, &error));
+    assert_page(group.ram.memory, 0, 2);
+    assert_page(group.ram.memory, 1, 2);
+    assert_page(group.ram.memory, 2, 2);
+    assert_page(group.ram.memory, 3, 0xee);
+    close(peers[0]);
+    close(peers[1]);
+    g_byte_array_unref(out);
+    group_clear(&group);
+}
+
+static void early_magic(GByteArray *out)
+{
+    sw_patch_be32(out, write_pages(out, 0, 1, 2), 0x55555555);
+}
+
+static void early_offset(GByteArray *out)
+{
+    sw_patch_be64(out, write_pages(out, 0, 1, 2) + PW_AT_OFFSETS, 5);
+}
+
+static void early_header(GByteArray *out)
+{
+    write_pages(out, 0, 1, 2);
+    g_byte_array_set_size(out, out->len - FIXTURE_PAGE - 100);
+}
+
+static void early_data(GByteArray *out)
+{
+    write_pages(out, 0, 2, 2);
+    g_byte_array_set_size(out, out->len - 100);
+}
+
+static void early_end(GByteArray *out)
+{
+    (void)out;
+}
+
+/* What is wrong with it is told behind the barrier, as if read then. */
+static void test_early_bad(void **state)
+{
+    static const struct {
+        void (*write)(GByteArray *out);
+        guint unread; /* bytes that nobody looks at any more */
+        VmloadError code;
+        const char *part;
+    } cases[] = {
+        {early_magic, FIXTURE_PAGE, VMLOAD_ERROR_MALFORMED,
+         "packet 1: field magic"},
+        {early_offset, 0, VMLOAD_ERROR_MALFORMED,
+         "packet 1: field offset[0]"},
+        {early_header, 0, VMLOAD_ERROR_TRUNCATED,
+         "packet 1: expected a header of 1344 bytes, found the end after"},
+        {early_data, 0, VMLOAD_ERROR_TRUNCATED,
+         "packet 1: expected pages, found the end inside a packet"},
+        {early_end, 0, VMLOAD_ERROR_TRUNCATED,
+         "packet 1: expected a packet, found the end before"},
+    };
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < G_N_ELEMENTS(cases); i++) {
+        GByteArray *out = sw_new();
+        GError *error = NULL;
+        Group group;
+        int peers[2];
+        guint bytes;
+
+        group_init(&group);
+        peers[0] = group_add_socket(&group);
+        peers[1] = group_add_socket(&group);
+        write_sync(out);
+        cases[i].write(out);
+        bytes = out->len - cases[i].unread;
+        send_all(peers[0], out);
+        close(peers[0]);
+        wait_for_bytes(&group, bytes);
+        assert_int_equal(g_atomic_int_get(&group.failed), 0);
+        write_sync(out);
+        send_all(peers[1], out);
+        assert_true(group_section(&group, VMLOAD_RECORD_START, 1, &error) ||
+                    error != NULL);
+        g_clear_error(&error);
+        while (g_atomic_int_get(&group.failed) == 0) {
+            g_usleep(1000);
+        }
+        assert_false(group_stop(&group, &error));
+        assert_unit_error(&error, cases[i].code, cases[i].part);
+        assert_page(group.ram.memory, 0, 0xee);
+        close(peers[1]);
+        g_byte_array_unref(out);
+        group_clear(&group);
+    }
+}
+
 static void test_sinks(void **state)
 {
     const VmloadRamSinkOps ops = {
@@ -389,6 +541,8 @@ int main(void)
         cmocka_unit_test(test_no_channels),
         cmocka_unit_test(test_too_late), cmocka_unit_test(test_trickle),
         cmocka_unit_test(test_many),
+        cmocka_unit_test(test_early),
+        cmocka_unit_test(test_early_bad),
         cmocka_unit_test(test_sinks),
     };
 

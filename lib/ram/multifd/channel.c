@@ -11,6 +11,7 @@
 #include "ready.h"
 #include "trace.h"
 
+#include <string.h>
 #include <unistd.h>
 
 #define X64 "0x%" G_GINT64_MODIFIER "x"
@@ -28,6 +29,7 @@ void vmload_multifd_channel_free(VmloadMultifdChannel *self)
     g_free(self->ahead);
     g_free(self->pages);
     g_free(self->scratch);
+    g_clear_error(&self->early.error);
     g_free(self->input);
     g_free(self);
 }
@@ -137,11 +139,12 @@ static uint32_t channel_turn_header(VmloadMultifdChannel *self)
 static bool channel_read_header(VmloadMultifdChannel *self, bool *end,
                                 GError **error)
 {
-    uint32_t have = channel_turn_header(self);
     uint32_t size;
 
     *end = false;
-    while (channel_header_size(self, have, &size, error)) {
+    self->n_header = channel_turn_header(self);
+    while (channel_header_size(self, self->n_header, &size, error)) {
+        uint32_t have = self->n_header;
         /*
          * The longer layout at once. What is read too much of device state
          * does not matter, since that is refused.
@@ -164,7 +167,7 @@ static bool channel_read_header(VmloadMultifdChannel *self, bool *end,
                                "expected a header of %u bytes, found the end "
                                "after %u", size, have);
         }
-        have += (uint32_t)got;
+        self->n_header += (uint32_t)got;
     }
     return false;
 }
@@ -307,15 +310,60 @@ static uint32_t channel_lay_out(VmloadMultifdChannel *self,
     return n;
 }
 
-/* Straight into guest memory. */
+/* The packet's pages one behind the other in the channel's scratch. */
+static bool channel_collect(VmloadMultifdChannel *self,
+                            const VmloadMultifdPacket *packet, GError **error)
+{
+    struct iovec iov[2];
+
+    if (vmload_ram_scratch(&self->scratch, MULTIFD_PACKET_BYTES, error) ==
+        NULL) {
+        return false;
+    }
+    iov[0].iov_base = self->scratch;
+    iov[0].iov_len = (size_t)packet->normal << self->group->page_bits;
+    return self->method->receive(self, self->state, packet, iov, 1, error);
+}
+
+/* The same where it has been tried early: what came of that. */
+static bool channel_take_early(VmloadMultifdChannel *self, GError **error)
+{
+    self->early.pages = false;
+    if (self->early.error == NULL) {
+        return true;
+    }
+    g_propagate_error(error, g_steal_pointer(&self->early.error));
+    return false;
+}
+
+static void channel_copy_runs(const VmloadMultifdChannel *self, uint32_t n)
+{
+    const uint8_t *data = self->scratch;
+    uint32_t i;
+
+    for (i = 0; i < n; i++) {
+        memcpy(self->pages[i].iov_base, data, self->pages[i].iov_len);
+        data += self->pages[i].iov_len;
+    }
+}
+
+/* Straight into guest memory, unless it came early. */
 static bool channel_load_memory(VmloadMultifdChannel *self,
                                 const VmloadMultifdPacket *packet,
                                 VmloadRamBlock *block, GError **error)
 {
+    bool early = self->early.pages;
     uint32_t n;
 
+    if (early && !channel_take_early(self, error)) {
+        return false;
+    }
     vmload_multifd_make_ready(self->group->env.ram, block, packet);
     n = channel_lay_out(self, packet, block);
+    if (early) {
+        channel_copy_runs(self, n);
+        return true;
+    }
     return self->method->receive(self, self->state, packet, self->pages, n,
                                  error);
 }
@@ -326,18 +374,11 @@ static bool channel_load_sink(VmloadMultifdChannel *self,
                               VmloadRamBlock *block, GError **error)
 {
     uint64_t page_size = (uint64_t)1 << self->group->page_bits;
-    struct iovec iov[2];
-    uint8_t *data;
     uint32_t i;
     uint32_t run;
 
-    data = vmload_ram_scratch(&self->scratch, MULTIFD_PACKET_BYTES, error);
-    if (data == NULL) {
-        return false;
-    }
-    iov[0].iov_base = data;
-    iov[0].iov_len = packet->normal * page_size;
-    if (!self->method->receive(self, self->state, packet, iov, 1, error)) {
+    if (!(self->early.pages ? channel_take_early(self, error)
+                            : channel_collect(self, packet, error))) {
         return false;
     }
     for (i = 0; i < packet->normal; i += run) {
@@ -345,8 +386,9 @@ static bool channel_load_sink(VmloadMultifdChannel *self,
 
         run = channel_run(packet, i, page_size);
         vmload_ram_block_claim_run(block, offset, run);
-        if (!vmload_sink_store(block->sink, offset, data + i * page_size,
-                               run * page_size, error)) {
+        if (!vmload_sink_store(block->sink, offset,
+                               self->scratch + i * page_size, run * page_size,
+                               error)) {
             return false;
         }
     }
@@ -445,6 +487,59 @@ static bool channel_ended(VmloadMultifdChannel *self, GError **error)
     return true;
 }
 
+/* Does it have pages that can be collected before they are due? */
+static bool channel_suits_early(VmloadMultifdChannel *self,
+                                VmloadMultifdPacket *packet)
+{
+    uint32_t flags;
+
+    return vmload_multifd_packet_check(self->header, &flags, NULL) &&
+           (flags & MULTIFD_DEVICE_STATE) == 0 &&
+           vmload_multifd_packet_parse(self->header, self->group->page_bits,
+                                       packet, NULL) &&
+           packet->normal > 0 && channel_check_method(self, packet, NULL) &&
+           vmload_ram_scratch(&self->scratch, MULTIFD_PACKET_BYTES, NULL) !=
+               NULL;
+}
+
+/*
+ * Rounds are short, and channels never come to a barrier together. So who is
+ * there reads the next packet meanwhile, and unpacks it.
+ */
+static void channel_read_early(VmloadMultifdChannel *self)
+{
+    VmloadMultifdEarly *early = &self->early;
+    VmloadMultifdPacket packet;
+
+    early->header = true;
+    if (channel_read_header(self, &early->end, &early->error) &&
+        !early->end && !vmload_multifd_may_pass(self) &&
+        channel_suits_early(self, &packet)) {
+        early->pages = true;
+        channel_collect(self, &packet, &early->error);
+    }
+}
+
+/* The next header, which may have been read early. */
+static bool channel_next(VmloadMultifdChannel *self, bool *end,
+                         GError **error)
+{
+    VmloadMultifdEarly *early = &self->early;
+
+    if (!early->header) {
+        return channel_read_header(self, end, error);
+    }
+    early->header = false;
+    *end = early->end;
+    if (early->error == NULL || early->pages) {
+        return true;
+    }
+    g_propagate_error(error, g_steal_pointer(&early->error));
+    /* What was no end then may be one by now. */
+    *end = self->n_header == 0 && channel_cut_is_end(self, error);
+    return *end;
+}
+
 /* Memory whose size the target's page size decides. */
 static bool channel_prepare(VmloadMultifdChannel *self, GError **error)
 {
@@ -460,6 +555,16 @@ static bool channel_prepare(VmloadMultifdChannel *self, GError **error)
                        "no memory for the header of a packet");
 }
 
+/* At a barrier. False: the group stops. */
+static bool channel_meet(VmloadMultifdChannel *self)
+{
+    vmload_multifd_arrive(self);
+    if (!vmload_multifd_may_pass(self)) {
+        channel_read_early(self);
+    }
+    return vmload_multifd_pass(self);
+}
+
 static bool channel_loop(VmloadMultifdChannel *self, GError **error)
 {
     bool sync = false;
@@ -468,7 +573,7 @@ static bool channel_loop(VmloadMultifdChannel *self, GError **error)
     if (!channel_prepare(self, error)) {
         return false;
     }
-    while (channel_read_header(self, &end, error)) {
+    while (channel_next(self, &end, error)) {
         if (end) {
             return channel_ended(self, error);
         }
@@ -478,7 +583,7 @@ static bool channel_loop(VmloadMultifdChannel *self, GError **error)
         self->packet++;
         __atomic_fetch_add(&self->group->env.counters->packets, 1,
                            __ATOMIC_RELAXED);
-        if (sync && !vmload_multifd_arrive(self)) {
+        if (sync && !channel_meet(self)) {
             return true;
         }
     }

@@ -10,6 +10,21 @@
 #include "ram/private.h"
 
 /*
+ * What was read of the next packet while others had yet to come to a barrier:
+ * no guest memory is touched for it, and what goes wrong is told in its turn.
+ * @header: it has been read; the others mean something then.
+ * @end: the channel's end was there instead.
+ * @pages: so have its pages, into the channel's scratch.
+ * @error: what came instead of the last of these.
+ */
+typedef struct {
+    bool header;
+    bool end;
+    bool pages;
+    GError *error;
+} VmloadMultifdEarly;
+
+/*
  * One channel. Under `group->lock`: syncs, closed. The rest belongs to its
  * thread; what is set before the thread starts may be read by any.
  */
@@ -29,10 +44,12 @@ struct VmloadMultifdChannel {
     VmloadWait wait; /* cancel only: the loading thread watches for stalls */
     uint64_t packet;     /* how many were read */
     uint8_t *header;     /* of the packet at hand */
+    uint32_t n_header;   /* bytes of it that came */
     uint8_t *ahead;      /* of the next one, as far as it came with data */
     uint32_t n_ahead;    /* bytes of it */
     struct iovec *pages; /* where its pages go, runs merged, and one more */
-    uint8_t *scratch;    /* pages on their way to a sink without memory */
+    uint8_t *scratch;    /* pages that cannot go to their places at once */
+    VmloadMultifdEarly early;
     uint8_t *input;      /* compressed bytes */
     const VmloadMultifdMethod *method; /* NULL: no pages yet */
     void *state;                       /* the method's */
@@ -50,7 +67,8 @@ struct VmloadMultifd {
     int main_fd;         /* readable: the loading thread shall look again */
 
     GMutex lock;     /* leaf; guards the group below */
-    uint64_t passed; /* barriers that channels may leave */
+    uint64_t reached; /* barriers that the loading thread has come to */
+    uint64_t passed;  /* barriers that all may leave */
     bool stopping;
     GError *error; /* the first */
     char error_name[32];
@@ -78,8 +96,13 @@ bool vmload_multifd_channel_read(VmloadMultifdChannel *self,
                                  struct iovec *iov, uint32_t n,
                                  const char *what, GError **error);
 
-/* sync.c: a channel has read a SYNC packet. False: the group stops. */
-bool vmload_multifd_arrive(VmloadMultifdChannel *self);
+/*
+ * sync.c: a channel has read a SYNC packet; is everybody else there; waits
+ * until they are. False: the group stops.
+ */
+void vmload_multifd_arrive(VmloadMultifdChannel *self);
+bool vmload_multifd_may_pass(VmloadMultifdChannel *self);
+bool vmload_multifd_pass(VmloadMultifdChannel *self);
 
 /* sync.c: the loading thread waits for all channels, then lets them go. */
 bool vmload_multifd_barrier(VmloadMultifd *multifd, GError **error);

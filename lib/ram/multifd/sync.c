@@ -46,16 +46,73 @@ static bool multifd_wait(int fd, const VmloadCancel *cancel, int64_t deadline,
     return true;
 }
 
-bool vmload_multifd_arrive(VmloadMultifdChannel *self)
+/*
+ * Whoever comes last opens the barrier, and need not wait for anybody to be
+ * woken. Under the lock. False: some are missing, or it is open.
+ */
+static bool barrier_open(VmloadMultifd *multifd)
+{
+    uint32_t n = vmload_multifd_count(multifd);
+    uint32_t i;
+
+    if (multifd->stopping || multifd->reached == multifd->passed) {
+        return false;
+    }
+    for (i = 0; i < n; i++) {
+        if (multifd->channels[i]->syncs < multifd->reached) {
+            return false;
+        }
+    }
+    multifd->passed = multifd->reached;
+    return true;
+}
+
+/* All channels but @self, which may be NULL. */
+static void barrier_wake(VmloadMultifd *multifd,
+                         const VmloadMultifdChannel *self)
+{
+    uint32_t n = vmload_multifd_count(multifd);
+    uint32_t i;
+
+    for (i = 0; i < n; i++) {
+        if (multifd->channels[i] != self) {
+            vmload_multifd_raise(multifd->channels[i]->wake_fd);
+        }
+    }
+}
+
+void vmload_multifd_arrive(VmloadMultifdChannel *self)
+{
+    VmloadMultifd *group = self->group;
+    bool opened;
+
+    g_mutex_lock(&group->lock);
+    self->syncs++;
+    opened = barrier_open(group);
+    g_mutex_unlock(&group->lock);
+    if (opened) {
+        barrier_wake(group, self);
+    }
+    vmload_multifd_raise(group->main_fd);
+}
+
+bool vmload_multifd_may_pass(VmloadMultifdChannel *self)
+{
+    VmloadMultifd *group = self->group;
+    bool passed;
+
+    g_mutex_lock(&group->lock);
+    passed = group->passed >= self->syncs;
+    g_mutex_unlock(&group->lock);
+    return passed;
+}
+
+bool vmload_multifd_pass(VmloadMultifdChannel *self)
 {
     VmloadMultifd *group = self->group;
     bool stopping;
     bool passed;
 
-    g_mutex_lock(&group->lock);
-    self->syncs++;
-    g_mutex_unlock(&group->lock);
-    vmload_multifd_raise(group->main_fd);
     for (;;) {
         g_mutex_lock(&group->lock);
         stopping = group->stopping;
@@ -156,33 +213,35 @@ static bool barrier_wait(VmloadMultifd *multifd,
     return ok;
 }
 
-static void barrier_open(VmloadMultifd *multifd, uint64_t number)
+/* The loading thread comes to the next barrier. True: it was the last. */
+static bool barrier_reach(VmloadMultifd *multifd, uint64_t *number)
 {
-    uint32_t n = vmload_multifd_count(multifd);
-    uint32_t i;
+    bool opened;
 
     g_mutex_lock(&multifd->lock);
-    multifd->passed = number;
+    *number = ++multifd->reached;
+    opened = barrier_open(multifd);
     g_mutex_unlock(&multifd->lock);
-    for (i = 0; i < n; i++) {
-        vmload_multifd_raise(multifd->channels[i]->wake_fd);
-    }
+    return opened;
 }
 
 bool vmload_multifd_barrier(VmloadMultifd *multifd, GError **error)
 {
     int64_t begin = g_get_monotonic_time();
-    uint64_t number = multifd->passed + 1; /* written by this thread only */
     const VmloadMultifdChannel *missing;
+    uint64_t number;
     bool closed;
 
+    if (barrier_reach(multifd, &number)) {
+        barrier_wake(multifd, NULL);
+    }
     for (;;) {
         if (!vmload_multifd_check(multifd, error)) {
             return false;
         }
         missing = barrier_missing(multifd, number, &closed);
         if (missing == NULL) {
-            break;
+            return true;
         }
         if (closed) {
             return vmload_fail(error, VMLOAD_ERROR_TRUNCATED,
@@ -194,6 +253,4 @@ bool vmload_multifd_barrier(VmloadMultifd *multifd, GError **error)
             return false;
         }
     }
-    barrier_open(multifd, number);
-    return true;
 }
