@@ -176,6 +176,9 @@ class Cases:
             all_ways = [
                 ("decompressors",
                  lambda _: ways.decompressors(stream, n, method)),
+                ("decompressors, barriers",
+                 lambda _: ways.decompressors(stream, n, method,
+                                              "--barriers")),
                 ("decompressors, no sender",
                  lambda _: ways.decompressors_file(stream, method))]
         all_ways.append(("vmload", lambda check: ways.load(

@@ -15,6 +15,7 @@
 /* Multifd, for pages of 4 KiB. */
 #define HANDSHAKE 64u
 #define HEADER 1344u
+#define AT_FLAGS 8u
 #define AT_NORMAL 16u
 #define AT_SIZE 20u
 #define MAX_SIZE ((uint32_t)4 << 20)
@@ -123,8 +124,16 @@ static void inflate_packet(Inflate *state, uint8_t *data, uint32_t size,
     }
 }
 
+/* Behind a packet of which the source says SYNC. */
+static void meet(const uint8_t *header, pthread_barrier_t *barrier)
+{
+    if (barrier != NULL && (be32_at(header + AT_FLAGS) & 1) != 0) {
+        pthread_barrier_wait(barrier);
+    }
+}
+
 size_t inflate_channel(InflateMethod method, int fd, uint8_t *memory,
-                       size_t room)
+                       size_t room, pthread_barrier_t *barrier)
 {
     uint8_t *data = malloc(MAX_SIZE);
     uint8_t header[HEADER];
@@ -136,7 +145,7 @@ size_t inflate_channel(InflateMethod method, int fd, uint8_t *memory,
     }
     inflate_init(&state, method);
     read_exactly(fd, header, HANDSHAKE);
-    while (read_or_end(fd, header, HEADER)) {
+    for (; read_or_end(fd, header, HEADER); meet(header, barrier)) {
         uint32_t size = be32_at(header + AT_SIZE);
         size_t length = be32_at(header + AT_NORMAL) * PAGE;
 

@@ -3,6 +3,7 @@
 #ifndef VMLOAD_BENCH_RAM_INFLATE_H
 #define VMLOAD_BENCH_RAM_INFLATE_H
 
+#include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -17,9 +18,10 @@ InflateMethod inflate_method(const char *name);
 
 /*
  * Reads a channel to its end and puts what comes out of it into MEMORY, of
- * ROOM bytes, one after the other. Returns how much that is.
+ * ROOM bytes, one after the other. Returns how much that is. Channels wait for
+ * each other at BARRIER, if there is one, where the stream has a SYNC.
  */
 size_t inflate_channel(InflateMethod method, int fd, uint8_t *memory,
-                       size_t room);
+                       size_t room, pthread_barrier_t *barrier);
 
 #endif

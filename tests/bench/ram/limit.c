@@ -8,12 +8,16 @@
  *       with its part; else one connection is awaited, or fd:NUMBER read.
  *   limit [--pages=...] recv N ADDRESS
  *       the main connection and N more, a thread each
- *   limit inflate METHOD N ADDRESS
+ *   limit [--barriers] inflate METHOD N ADDRESS
  *   limit inflate METHOD FILE...
  *       the same, and a bare decompressor over the data of each packet: over
- *       connections, or over recorded channels in files
+ *       connections, or over recorded channels in files; connections may
+ *       wait for each other where the stream says so
  *   limit copy MIB
  *       memcpy into fresh and into warm memory
+ *   limit touch MIB
+ *       nothing but that: memory that a hypervisor has taken back since it
+ *       was free is there again, for whoever comes next
  *   limit sum FILE
  *   limit cached FILE
  *       the part that is in the page cache
@@ -46,6 +50,7 @@ typedef struct {
     size_t done;
     uint64_t begin_ns;
     InflateMethod method;
+    pthread_barrier_t *barrier; /* NULL: none */
 } Part;
 
 static uint64_t first_begin(const Part *parts, size_t n)
@@ -205,7 +210,7 @@ static void *inflate_part(void *data)
 
     part->begin_ns = now_ns();
     part->done = inflate_channel(part->method, part->fd, part->memory,
-                                 part->to - part->from);
+                                 part->to - part->from, part->barrier);
     return NULL;
 }
 
@@ -219,8 +224,9 @@ static void *inflate_connection(void *data)
 }
 
 static void limit_inflate(const char *method, int argc, char **argv,
-                          Pages pages)
+                          Pages pages, bool barriers)
 {
+    pthread_barrier_t barrier;
     Part parts[MAX_THREADS] = {0};
     size_t n = (size_t)argc;
     size_t size;
@@ -228,8 +234,12 @@ static void limit_inflate(const char *method, int argc, char **argv,
 
     if (argc == 2 && atoi(argv[0]) > 0) {
         n = (size_t)atoi(argv[0]) + 1;
+        if (pthread_barrier_init(&barrier, NULL, (unsigned)n - 1) != 0) {
+            fail("barrier", "cannot be made");
+        }
         accept_parts(argv[1], parts, n, pages);
         for (i = 1; i < n; i++) {
+            parts[i].barrier = barriers ? &barrier : NULL;
             parts[i].method = inflate_method(method);
         }
         run_parts(parts, n, inflate_connection);
@@ -268,6 +278,16 @@ static void limit_copy(size_t size, Pages pages)
            to[size - 1]);
 }
 
+static void touch(size_t size)
+{
+    uint8_t *memory = fresh_memory(size, PAGES_HUGE);
+    size_t at;
+
+    for (at = 0; at < size; at += PAGE) {
+        memory[at] = 1;
+    }
+}
+
 static void print_sum(const char *path)
 {
     size_t size;
@@ -293,7 +313,7 @@ static void print_cached(const char *path)
 static int usage(void)
 {
     fprintf(stderr, "usage: limit [--pages=KIND] [--threads=N] "
-                    "read|recv|inflate|copy|sum|cached ...\n");
+                    "read|recv|inflate|copy|touch|sum|cached ...\n");
     return 2;
 }
 
@@ -302,15 +322,19 @@ int main(int argc, char **argv)
     static const struct option names[] = {
         {"pages", required_argument, NULL, 'p'},
         {"threads", required_argument, NULL, 't'},
+        {"barriers", no_argument, NULL, 'b'},
         {NULL, 0, NULL, 0},
     };
     Pages pages = PAGES_HUGE;
     size_t threads = 1;
+    bool barriers = false;
     int option;
 
     while ((option = getopt_long(argc, argv, "", names, NULL)) != -1) {
         if (option == 'p') {
             pages = pages_from_text(optarg);
+        } else if (option == 'b') {
+            barriers = true;
         } else if (option == 't' && atoi(optarg) > 0 &&
                    atoi(optarg) < MAX_THREADS) {
             threads = (size_t)atoi(optarg);
@@ -327,9 +351,11 @@ int main(int argc, char **argv)
         limit_recv((size_t)atoi(argv[1]), argv[2], pages);
     } else if (argc >= 3 && argc < MAX_THREADS &&
                strcmp(argv[0], "inflate") == 0) {
-        limit_inflate(argv[1], argc - 2, argv + 2, pages);
+        limit_inflate(argv[1], argc - 2, argv + 2, pages, barriers);
     } else if (argc == 2 && strcmp(argv[0], "copy") == 0) {
         limit_copy((size_t)atoi(argv[1]) * MIB, pages);
+    } else if (argc == 2 && strcmp(argv[0], "touch") == 0) {
+        touch((size_t)atoi(argv[1]) * MIB);
     } else if (argc == 2 && strcmp(argv[0], "sum") == 0) {
         print_sum(argv[1]);
     } else if (argc == 2 && strcmp(argv[0], "cached") == 0) {

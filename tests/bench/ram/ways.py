@@ -160,14 +160,19 @@ class Ways:
             self.programs.limit, "--pages=" + pages, "recv", str(channels),
             theirs])
 
-    def decompressors(self, stream, channels, method):
+    def decompressors(self, stream, channels, method, *options):
         return self.over("unix", stream["files"], lambda _, theirs: [
-            self.programs.limit, "inflate", method, str(channels), theirs])
+            self.programs.limit, *options, "inflate", method, str(channels),
+            theirs])
 
     def decompressors_file(self, stream, method):
         """The same without connections and without a sender."""
         return self.run([self.programs.limit, "inflate", method,
                          *stream["files"][1:]])
+
+    def touch(self, mib):
+        """A virtual machine's free memory may be with its hypervisor."""
+        subprocess.run([self.programs.limit, "touch", str(mib)], check=True)
 
     def copy(self, mib):
         return self.run([self.programs.limit, "copy", str(mib)])
