@@ -76,6 +76,9 @@ static json_t *stats_rdma(const VmloadStats *stats)
     set_uint(json, "registered_peak_bytes",
              stats->rdma_registered_peak_bytes);
     set_uint(json, "register_ns", stats->rdma_register_ns);
+    set_uint(json, "register_wait_ns", stats->rdma_register_wait_ns);
+    set_uint(json, "ahead", stats->rdma_ahead);
+    set_uint(json, "ahead_used", stats->rdma_ahead_used);
     return json;
 }
 

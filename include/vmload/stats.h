@@ -61,9 +61,13 @@ G_BEGIN_DECLS
  * @rdma_keys: RDMA: keys sent to the source.
  * @rdma_registered_bytes: RDMA: guest memory that is open and pinned now.
  * @rdma_registered_peak_bytes: RDMA: most of it at once.
- * @rdma_register_ns: RDMA: time spent to open memory.
+ * @rdma_register_ns: RDMA: time spent to open memory, on all threads.
  * @connections_refused: connections to sockets that were closed while the
  *     load went on to wait: see `refused` in VmloadHostOps.
+ * @rdma_register_wait_ns: RDMA: how long the source waited, in total, for
+ *     answers that need memory to be opened.
+ * @rdma_ahead: RDMA: pieces that were opened before the source asked.
+ * @rdma_ahead_used: RDMA: those of them that were open when it did.
  *
  * A snapshot. Times in nanoseconds.
  *
@@ -107,6 +111,9 @@ typedef struct {
     uint64_t rdma_registered_peak_bytes;
     uint64_t rdma_register_ns;
     uint64_t connections_refused;
+    uint64_t rdma_register_wait_ns;
+    uint64_t rdma_ahead;
+    uint64_t rdma_ahead_used;
 } VmloadStats;
 
 /**

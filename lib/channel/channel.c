@@ -745,6 +745,13 @@ void vmload_channel_end_ram(VmloadChannel *channel, bool loaded,
     channel->placement->end(channel->opaque, loaded);
 }
 
+void vmload_channel_release_ram(VmloadChannel *channel)
+{
+    if (channel->placement != NULL) {
+        channel->placement->release(channel->opaque);
+    }
+}
+
 void vmload_channel_await_peer(VmloadChannel *channel, const VmloadWait *wait)
 {
     if (channel->placement != NULL) {

@@ -165,6 +165,8 @@ bool vmload_channel_serve_ram(VmloadChannel *channel,
  */
 void vmload_channel_end_ram(VmloadChannel *channel, bool loaded,
                             int64_t patience_us);
+/* Behind that, before the channel goes: nobody is at guest memory. */
+void vmload_channel_release_ram(VmloadChannel *channel);
 /* After the last word to the peer: waits for it to leave first. */
 void vmload_channel_await_peer(VmloadChannel *channel, const VmloadWait *wait);
 /* Where the RAM side counts. */

@@ -10,6 +10,8 @@
 
 #include <vmload/error.h>
 
+struct VmloadPool;
+
 /*
  * One block, as the source's list named it.
  * @host: its memory; NULL: it has none (a sink that is written to).
@@ -28,6 +30,8 @@ typedef struct {
  * @pinned_max: bytes of guest memory that may be pinned at once.
  * @claim: the peer may write to this range from now on.
  * @zero: makes a range zero, which costs nothing where it is known to be.
+ * @pool: (transfer full, nullable): at most @n helper threads, which the
+ *     transport joins in `release`.
  * Ranges lie inside of their block; the transport has checked that.
  */
 typedef struct {
@@ -38,6 +42,7 @@ typedef struct {
                   uint64_t length);
     bool (*zero)(void *opaque, uint32_t block, uint64_t offset,
                  uint64_t length, GError **error);
+    struct VmloadPool *(*pool)(void *opaque, const char *name, uint32_t n);
     void *opaque;
 } VmloadPlacement;
 
@@ -46,7 +51,10 @@ typedef struct {
  * @registrations: pieces of guest memory that were opened to the peer.
  * @keys: how often the peer was told how to write to one.
  * @registered, @registered_peak: bytes that are, and were at most, open.
- * @register_ns: time that took.
+ * @register_ns: time that took, on all threads.
+ * @register_wait_ns: time that the peer waited for answers which need it.
+ * @ahead, @ahead_used: pieces that were opened before the peer asked, and
+ *     those of them that were open when it did.
  * @messages: control messages received.
  * @waits, @wait_ns: how often the peer's next message, or its leave to send
  *     one, was not there yet, and how long that lasted.
@@ -60,6 +68,9 @@ typedef struct {
     uint64_t messages;
     uint64_t waits;
     uint64_t wait_ns;
+    uint64_t register_wait_ns;
+    uint64_t ahead;
+    uint64_t ahead_used;
 } VmloadPlacementCounters;
 
 /*
@@ -67,8 +78,9 @@ typedef struct {
  * them sleeps.
  * @serve: goes on with a round: 1: it is over; VMLOAD_CHANNEL_WOULD_BLOCK:
  *     call again after `wait` for reading; -1 with @error.
- * @end: the peer may no longer write to guest memory, which is released. Not
- *     @loaded: the connection that it writes by is closed first.
+ * @end: the peer can no longer write to guest memory. Not @loaded: the
+ *     connection that it writes by is closed, and not much time is taken.
+ * @release: nothing of ours is at guest memory any more: takes its time.
  * @bye: the last word is said: not @loaded, the peer is told. Returns the
  *     direction (VmloadDirection) to wait in until the peer has heard it, or,
  *     @loaded, has left; 0: there is nothing to wait for.
@@ -78,6 +90,7 @@ typedef struct {
     int64_t (*serve)(void *opaque, const VmloadPlacement *placement,
                      GError **error);
     void (*end)(void *opaque, bool loaded);
+    void (*release)(void *opaque);
     uint32_t (*bye)(void *opaque, bool loaded);
     void (*count)(void *opaque, VmloadPlacementCounters *counters);
 } VmloadPlacementOps;

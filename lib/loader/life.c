@@ -518,6 +518,7 @@ static void disconnect(VmloadLoader *loader, bool loaded)
     }
     if (loader->channel != NULL) {
         vmload_channel_end_ram(loader->channel, loaded, LAST_WORD_US);
+        vmload_channel_release_ram(loader->channel);
         /* Others may have a reference: a source that writes on must see it. */
         vmload_channel_shutdown(loader->channel,
                                 loaded ? VMLOAD_DIRECTION_WRITE

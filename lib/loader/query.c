@@ -66,6 +66,9 @@ static void fill_rdma(const VmloadPlacementCounters *counters,
     stats->rdma_registered_peak_bytes =
         load_counter(&counters->registered_peak);
     stats->rdma_register_ns = load_counter(&counters->register_ns);
+    stats->rdma_register_wait_ns = load_counter(&counters->register_wait_ns);
+    stats->rdma_ahead = load_counter(&counters->ahead);
+    stats->rdma_ahead_used = load_counter(&counters->ahead_used);
 }
 
 G_STATIC_ASSERT(sizeof(((VmloadStats *)NULL)->lock_held_max_site) ==

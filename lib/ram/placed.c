@@ -80,6 +80,14 @@ static bool placed_zero(void *opaque, uint32_t index, uint64_t offset,
     return true;
 }
 
+static VmloadPool *placed_pool(void *opaque, const char *name, uint32_t n)
+{
+    const VmloadRamPlaced *placed = opaque;
+    const VmloadRamEnv *env = &placed->ram->env;
+
+    return env->pool != NULL ? env->pool(env->opaque, name, n, NULL) : NULL;
+}
+
 static bool placed_add(VmloadRamPlaced *placed, VmloadRamBlock *block,
                        GError **error)
 {
@@ -127,6 +135,7 @@ static VmloadRamPlaced *placed_new(VmloadRam *ram, GError **error)
         .pinned_max = ram->limits.rdma_pinned_bytes,
         .claim = placed_claim,
         .zero = placed_zero,
+        .pool = placed_pool,
         .opaque = placed,
     };
     return placed;

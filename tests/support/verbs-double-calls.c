@@ -5,8 +5,12 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
 
 static struct verbs_context device;
 static struct ibv_device device_info;
@@ -140,14 +144,53 @@ int ibv_dealloc_pd(struct ibv_pd *pd)
     return 0;
 }
 
+/* What a device takes long for: its pages come, and are pinned. */
+static void pin_guest(void *addr, size_t length)
+{
+    uint64_t us;
+
+    g_mutex_lock(&vd.lock);
+    vd.held++;
+    while (vd.hold_registrations) {
+        g_cond_wait(&vd.cond, &vd.lock);
+    }
+    vd.held--;
+    us = vd.delay_us;
+    g_mutex_unlock(&vd.lock);
+    if (us > 0) {
+        g_usleep(us);
+    }
+    (void)madvise(addr, length, MADV_POPULATE_WRITE);
+}
+
+/* With the lock. */
+static bool may_pin(int access)
+{
+    int number = vd.registrations;
+
+    if ((access & IBV_ACCESS_REMOTE_WRITE) != 0) {
+        vd.registrations++;
+        if (number >= vd.fail_first && number - vd.fail_first < vd.fail_n) {
+            errno = vd.fail_registration;
+            return false;
+        }
+    }
+    return vd_may((access & IBV_ACCESS_ON_DEMAND) != 0 ? "odp" : "ibv_reg_mr");
+}
+
 static struct ibv_mr *make_mr(struct ibv_pd *pd, void *addr, size_t length,
                               int access)
 {
     struct ibv_mr *mr = NULL;
     Range range = {(uintptr_t)addr, length};
+    bool guest = (access & IBV_ACCESS_REMOTE_WRITE) != 0;
+    int errnum;
 
+    if (guest) {
+        pin_guest(addr, length);
+    }
     g_mutex_lock(&vd.lock);
-    if (vd_may((access & IBV_ACCESS_ON_DEMAND) != 0 ? "odp" : "ibv_reg_mr")) {
+    if (may_pin(access)) {
         mr = g_new0(struct ibv_mr, 1);
         mr->context = pd->context;
         mr->pd = pd;
@@ -155,15 +198,22 @@ static struct ibv_mr *make_mr(struct ibv_pd *pd, void *addr, size_t length,
         mr->length = length;
         mr->lkey = vd.next_key;
         mr->rkey = vd.next_key++;
-        mr->handle = (access & IBV_ACCESS_REMOTE_WRITE) != 0;
+        mr->handle = guest;
         pd->handle++;
         vd.alive++;
-        if (mr->handle) {
-            vd.open += length;
+        if (guest && vd.zero_keys > 0) {
+            vd.zero_keys--;
+            mr->rkey = 0;
+        }
+        if (guest) {
+            g_array_append_val(vd.open, mr);
             g_array_append_val(vd.ranges, range);
         }
     }
+    errnum = errno;
+    vd_play();
     g_mutex_unlock(&vd.lock);
+    errno = errnum;
     return mr;
 }
 
@@ -181,10 +231,31 @@ struct ibv_mr *ibv_reg_mr_iova2(struct ibv_pd *pd, void *addr, size_t length,
     return make_mr(pd, addr, length, (int)access);
 }
 
+/* May the source still write there? With the lock. */
+static bool is_in_use(const struct ibv_mr *mr)
+{
+    const Id *id = vd.connections[VD_MAIN].id;
+    const Qp *qp = id != NULL ? (const Qp *)id->base.qp : NULL;
+
+    return qp != NULL && !qp->broken && qp->base.pd == mr->pd &&
+           vd.rounds_due > 0 &&
+           g_hash_table_contains(vd.told, GUINT_TO_POINTER(mr->rkey));
+}
+
 int ibv_dereg_mr(struct ibv_mr *mr)
 {
+    guint i;
+
     g_mutex_lock(&vd.lock);
-    vd.open -= mr->handle ? mr->length : 0;
+    if (is_in_use(mr)) {
+        vd_wrong("memory is closed that the source may write to");
+    }
+    for (i = 0; i < vd.open->len; i++) {
+        if (g_array_index(vd.open, struct ibv_mr *, i) == mr) {
+            g_array_remove_index_fast(vd.open, i);
+            break;
+        }
+    }
     mr->pd->handle--;
     vd.alive--;
     g_free(mr);

@@ -17,6 +17,8 @@ enum {
     READY = 2,
     FILE_ = 3,
     BLOCKS_RESULT = 5,
+    REGISTER_RESULT = 8,
+    REGISTER_FINISHED = 9,
 };
 
 typedef struct {
@@ -63,7 +65,13 @@ typedef struct {
     uint32_t flags;
 } Connection;
 
-typedef enum { STEP_MESSAGE, STEP_STATUS, STEP_EVENT, STEP_LAST } StepKind;
+typedef enum {
+    STEP_MESSAGE,
+    STEP_STATUS,
+    STEP_EVENT,
+    STEP_LAST,
+    STEP_AWAIT,
+} StepKind;
 
 /* What a READY brings. */
 typedef struct {
@@ -102,8 +110,19 @@ typedef struct {
     GByteArray *back;
     GByteArray *last[12];
     GArray *ranges; /* of Range: all that were opened for writing */
-    uint64_t open;
+    GArray *open; /* of struct ibv_mr *: guest memory */
+    GHashTable *told; /* keys of it that the source knows */
     uint32_t next_key;
+    int registrations; /* of guest memory */
+    int rounds_due;    /* REGISTER_FINISHED that are still to come */
+    int fail_first;
+    int fail_n;
+    int fail_registration;
+    int zero_keys;
+    GCond cond; /* held has changed */
+    bool hold_registrations;
+    int held;
+    uint64_t delay_us;
 } VdState;
 
 extern VdState vd;
@@ -114,6 +133,8 @@ void vd_wrong(const char *what);
 bool vd_may(const char *name);
 void vd_complete(Cq *cq, uint64_t wr_id, enum ibv_wc_status status,
                  uint32_t length);
+/* What the source does with a credit, as long as it has any. */
+void vd_play(void);
 /* The oldest receive ends. */
 void vd_finish_receive(Qp *qp, enum ibv_wc_status status, const uint8_t *data,
                        uint32_t length);

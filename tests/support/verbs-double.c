@@ -154,12 +154,32 @@ static void step_free(Step *step)
     g_free(step);
 }
 
-/* What the source does with a credit, as long as it has any. */
-static void play(void)
+static uint32_t word_at(const uint8_t *data, uint32_t at)
+{
+    uint32_t word;
+
+    memcpy(&word, data + at, sizeof(word));
+    return GUINT32_FROM_BE(word);
+}
+
+void vd_play(void)
 {
     while (vd.credits > 0 && !g_queue_is_empty(&vd.steps)) {
-        Step *step = g_queue_pop_head(&vd.steps);
+        Step *step = g_queue_peek_head(&vd.steps);
         Qp *qp = connection_qp(VD_MAIN);
+
+        if (step->kind == STEP_AWAIT) {
+            if (vd.registrations < step->value) {
+                return;
+            }
+            step_free(g_queue_pop_head(&vd.steps));
+            continue;
+        }
+        g_queue_pop_head(&vd.steps);
+        if (step->bytes != NULL && step->bytes->len >= HEADER &&
+            word_at(step->bytes->data, 4) == REGISTER_FINISHED) {
+            vd.rounds_due--;
+        }
 
         vd.credits--;
         if (step->kind == STEP_MESSAGE || step->kind == STEP_LAST) {
@@ -192,6 +212,22 @@ void vd_give_credit(int number)
     }
 }
 
+/* What it can write to from now on. */
+static void note_keys(uint32_t type, const uint8_t *data, uint32_t length)
+{
+    uint32_t size = type == BLOCKS_RESULT ? 32 : 16;
+    uint32_t key_at = type == BLOCKS_RESULT ? 24 : 0;
+    uint32_t at;
+
+    if (type != BLOCKS_RESULT && type != REGISTER_RESULT) {
+        return;
+    }
+    for (at = 0; at + size <= length; at += size) {
+        g_hash_table_add(vd.told,
+                         GUINT_TO_POINTER(word_at(data, at + key_at)));
+    }
+}
+
 /* The source got a message of ours. */
 void vd_receive(int number, const uint8_t *data, uint32_t length)
 {
@@ -213,6 +249,7 @@ void vd_receive(int number, const uint8_t *data, uint32_t length)
         vd_wrong("a malformed message");
         return;
     }
+    note_keys(type, data + HEADER, length - HEADER);
     if (vd.last[type] != NULL) {
         g_byte_array_unref(vd.last[type]);
     }
@@ -226,7 +263,7 @@ void vd_receive(int number, const uint8_t *data, uint32_t length)
         if (vd.credits > 1) {
             vd_wrong("two credits at once");
         }
-        play();
+        vd_play();
     }
     if (number == VD_BACK && type == FILE_) {
         g_byte_array_append(vd.back, data + HEADER, length - HEADER);
@@ -254,6 +291,8 @@ void vd_reset(void)
         g_string_free(vd.log, TRUE);
         g_byte_array_unref(vd.back);
         g_array_free(vd.ranges, TRUE);
+        g_array_free(vd.open, TRUE);
+        g_hash_table_destroy(vd.told);
     }
     for (i = 0; i < G_N_ELEMENTS(vd.last); i++) {
         g_clear_pointer(&vd.last[i], g_byte_array_unref);
@@ -265,6 +304,8 @@ void vd_reset(void)
     vd.log = g_string_new(NULL);
     vd.back = g_byte_array_new();
     vd.ranges = g_array_new(FALSE, FALSE, sizeof(Range));
+    vd.open = g_array_new(FALSE, FALSE, sizeof(struct ibv_mr *));
+    vd.told = g_hash_table_new(NULL, NULL);
     g_queue_init(&vd.steps);
 }
 
@@ -292,6 +333,47 @@ void vd_fail_call(const char *name, int errnum, int times)
     vd.fail_name = name;
     vd.fail_errno = errnum;
     vd.fail_times = times;
+    g_mutex_unlock(&vd.lock);
+}
+
+void vd_fail_registrations(int first, int n, int errnum)
+{
+    g_mutex_lock(&vd.lock);
+    vd.fail_first = first;
+    vd.fail_n = n;
+    vd.fail_registration = errnum;
+    g_mutex_unlock(&vd.lock);
+}
+
+void vd_make_zero_keys(int n)
+{
+    g_mutex_lock(&vd.lock);
+    vd.zero_keys = n;
+    g_mutex_unlock(&vd.lock);
+}
+
+void vd_hold_registrations(bool hold)
+{
+    g_mutex_lock(&vd.lock);
+    vd.hold_registrations = hold;
+    g_cond_broadcast(&vd.cond);
+    g_mutex_unlock(&vd.lock);
+}
+
+bool vd_is_held(void)
+{
+    bool held;
+
+    g_mutex_lock(&vd.lock);
+    held = vd.held > 0;
+    g_mutex_unlock(&vd.lock);
+    return held;
+}
+
+void vd_delay_registrations(uint64_t us)
+{
+    g_mutex_lock(&vd.lock);
+    vd.delay_us = us;
     g_mutex_unlock(&vd.lock);
 }
 
@@ -353,8 +435,12 @@ static void add_step(StepKind kind, GByteArray *bytes, int value)
     step->bytes = bytes;
     step->value = value;
     g_mutex_lock(&vd.lock);
+    if (bytes != NULL && bytes->len >= HEADER &&
+        word_at(bytes->data, 4) == REGISTER_FINISHED) {
+        vd.rounds_due++;
+    }
     g_queue_push_tail(&vd.steps, step);
-    play();
+    vd_play();
     g_mutex_unlock(&vd.lock);
 }
 
@@ -393,6 +479,11 @@ void vd_queue_raw(const void *data, uint32_t length)
 void vd_queue_status(enum ibv_wc_status status)
 {
     add_step(STEP_STATUS, NULL, (int)status);
+}
+
+void vd_queue_await(int registrations)
+{
+    add_step(STEP_AWAIT, NULL, registrations);
 }
 
 void vd_queue_event(enum rdma_cm_event_type type)
@@ -475,10 +566,17 @@ uint32_t vd_get_accepted_flags(int number)
 
 uint64_t vd_get_open(void)
 {
-    uint64_t open;
+    uint64_t open = 0;
+    guint i;
 
     g_mutex_lock(&vd.lock);
-    open = vd.open;
+    for (i = 0; i < vd.open->len; i++) {
+        const struct ibv_mr *mr = g_array_index(vd.open, struct ibv_mr *, i);
+        const Qp *qp = connection_qp(VD_MAIN);
+
+        /* Without a queue pair nobody gets there. */
+        open += qp != NULL && qp->base.pd == mr->pd ? mr->length : 0;
+    }
     g_mutex_unlock(&vd.lock);
     return open;
 }

@@ -32,6 +32,17 @@ bool vd_has_failed(void);
 /* Every call of this name fails with this errno, as often as @times. */
 void vd_fail_call(const char *name, int errnum, int times);
 
+/*
+ * Guest memory: the registrations number @first to @first + @n - 1, from 0,
+ * fail with this errno.
+ */
+void vd_fail_registrations(int first, int n, int errnum);
+/* So many of its keys are 0 from now on. */
+void vd_make_zero_keys(int n);
+/* Registering guest memory takes until this is over, or this long. */
+void vd_hold_registrations(bool hold);
+void vd_delay_registrations(uint64_t us);
+
 /* --- what the source does ------------------------------------------------- */
 
 /* Asks to connect; @length bytes of private data, NULL allowed. */
@@ -54,6 +65,8 @@ void vd_queue_raw(const void *data, uint32_t length);
 void vd_queue_status(enum ibv_wc_status status);
 /* In place of a message: this event. */
 void vd_queue_event(enum rdma_cm_event_type type);
+/* The next message waits until guest memory was registered so often. */
+void vd_queue_await(int registrations);
 /* In place of a message: DISCONNECTED and this before it is looked at. */
 void vd_queue_last(const GByteArray *stream);
 /* Now, with or without a credit. */
@@ -78,7 +91,9 @@ bool vd_is_refused(int connection);
 bool vd_is_accepted(int connection);
 bool vd_is_disconnected(int connection);
 uint32_t vd_get_accepted_flags(int connection);
-/* Guest memory that is open for writing, bytes. */
+/* Is a thread held by vd_hold_registrations()? */
+bool vd_is_held(void);
+/* Guest memory that is open for writing to somebody, bytes. */
 uint64_t vd_get_open(void);
 /* Is all of it inside of these? @n ranges were opened by the library. */
 bool vd_was_open_only_in(const void *memory, uint64_t length);

@@ -8,6 +8,8 @@
 
 #include "unit.h"
 
+#include <sys/mman.h>
+
 #include <vmload/loader.h>
 
 #include "stream-writer.h"
@@ -35,6 +37,7 @@ typedef struct {
     VmloadLoader *loader;
     VmloadListener *listener;
     uint8_t *ram;
+    uint64_t length; /* of it */
     GError *error;
     bool loaded;
     int finished;       /* how often `finish` was called */
@@ -50,27 +53,34 @@ static inline void rdma_finish(void *opaque, VmloadLoader *loader,
     (void)outcome;
     rdma->finished++;
     rdma->open_then = vd_get_open();
+    /* Who ends does not wait for what cannot be interrupted. */
+    vd_hold_registrations(false);
     vmload_loader_finished(loader, NULL);
 }
 
 static inline void rdma_add_block(Rdma *rdma, VmloadRamSink *sink)
 {
     VmloadRamBlock *block =
-        vmload_ram_block_new("pc.ram", RAM_LENGTH, RAM_LENGTH, sink, NULL);
+        vmload_ram_block_new("pc.ram", rdma->length, rdma->length, sink,
+                             NULL);
 
     assert_non_null(block);
     vmload_ram_block_set_flags(block, VMLOAD_RAM_KNOWN_ZERO);
     assert_true(vmload_loader_add_ram_block(rdma->loader, block, NULL));
 }
 
-/* A listener may fail: *error says so then, and there is no loader. */
-static inline void rdma_open(Rdma *rdma, VmloadRamSink *sink)
+/* @sink: NULL: memory of @length bytes. */
+static inline void rdma_open_length(Rdma *rdma, VmloadRamSink *sink,
+                                    uint64_t length)
 {
     VmloadHostOps ops = {VMLOAD_HOST_OPS_INIT, .finish = rdma_finish};
 
     memset(rdma, 0, sizeof(*rdma));
     vd_reset();
-    rdma->ram = g_malloc0(RAM_LENGTH);
+    rdma->length = length;
+    rdma->ram = mmap(NULL, length, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(rdma->ram != MAP_FAILED);
     rdma->loader = vmload_loader_new(&ops, rdma, NULL, NULL);
     assert_non_null(rdma->loader);
     rdma_add_block(rdma, sink != NULL
@@ -78,6 +88,12 @@ static inline void rdma_open(Rdma *rdma, VmloadRamSink *sink)
                              : vmload_ram_sink_new_memory(rdma->ram));
 }
 
+static inline void rdma_open(Rdma *rdma, VmloadRamSink *sink)
+{
+    rdma_open_length(rdma, sink, RAM_LENGTH);
+}
+
+/* A listener may fail: rdma->error says so then. */
 static inline bool rdma_await(Rdma *rdma)
 {
     VmloadListener *listener =
@@ -95,8 +111,8 @@ static inline void rdma_close(Rdma *rdma)
     g_clear_error(&rdma->error);
     assert_int_equal(vd_count_alive(), 0);
     assert_null(vd_get_wrong());
-    assert_true(vd_was_open_only_in(rdma->ram, RAM_LENGTH));
-    g_free(rdma->ram);
+    assert_true(vd_was_open_only_in(rdma->ram, rdma->length));
+    munmap(rdma->ram, rdma->length);
 }
 
 /* --- what the source sends ------------------------------------------------ */
@@ -112,8 +128,8 @@ static inline void rdma_queue_start(const Rdma *rdma)
         sw_command(out, SW_CMD_OPEN_RETURN_PATH, NULL, 0);
         sw_ping(out, 7);
     }
-    sw_ram_start(out, 2, RAM_LENGTH);
-    sw_ram_block(out, "pc.ram", RAM_LENGTH);
+    sw_ram_start(out, 2, rdma->length);
+    sw_ram_block(out, "pc.ram", rdma->length);
     sw_ram_word(out, 0, SW_RAM_HOOK, "");
     /* The word has no name behind it. */
     g_byte_array_set_size(out, out->len - 1);

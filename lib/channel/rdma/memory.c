@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "memory.h"
 
+#include "channel/channel.h"
 #include "error.h"
-#include "host/clock.h"
 
 #include <errno.h>
 #include <string.h>
@@ -11,10 +11,15 @@
 #define U64 "%" G_GUINT64_FORMAT
 #define X64 "0x%" G_GINT64_MODIFIER "x"
 
-#define ACCESS (IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE)
+/* What may be open ahead of the peer, if no single page is larger. */
+#define AHEAD_MAX ((uint64_t)8 << 20)
 
-/* A prefetch takes 32 bits of length. */
-#define PREFETCH_MAX ((uint64_t)1 << 30)
+/* One region ahead for so many that the peer has asked for in a row. */
+#define AHEAD_SHARE 4
+
+/* Pin-all: what one thread makes ready at a time, and how many there are. */
+#define TOUCH_SLICE ((uint64_t)64 << 20)
+#define PIN_THREADS 4
 
 /* The largest page that is opened as a whole. */
 #define UNIT_MAX ((uint64_t)1 << 30)
@@ -34,19 +39,34 @@ typedef struct {
     uint64_t token;
     uint64_t unit;
     uint64_t n_chunks;
-    struct ibv_mr **chunks;
-    struct ibv_mr *whole;
+    VmloadRdmaRegion **chunks;
+    VmloadRdmaRegion *whole;
 } MemoryBlock;
 
+/*
+ * @pinned: bytes of all regions that are open, or are going to be.
+ * @n_asked, @asked_max: regions that the peer asked for.
+ * @ahead: those that it has not asked for yet, oldest first; @ahead_bytes of
+ *     them. @ahead_off: it went wrong once.
+ * @run: so many regions the peer has asked for in a row, of block @run_index;
+ *     @run_next: the chunk behind them.
+ */
 struct VmloadRdmaMemory {
-    struct ibv_pd *pd;
     const VmloadPlacement *placement;
     VmloadPlacementCounters *counters;
+    VmloadRdmaRegions *regions;
     uint64_t pinned;
-    uint64_t pieces_max;
-    GPtrArray *pieces; /* struct ibv_mr, all there are */
+    uint64_t n_asked;
+    uint64_t asked_max;
     uint32_t n_blocks;
     MemoryBlock *blocks;
+
+    GQueue ahead;
+    uint64_t ahead_bytes;
+    bool ahead_off;
+    uint32_t run_index;
+    uint64_t run_next;
+    uint64_t run;
 };
 
 static uint64_t round_up(uint64_t value, uint64_t unit)
@@ -78,14 +98,18 @@ static bool memory_add_block(VmloadRdmaMemory *memory, uint32_t index,
                       VMLOAD_RDMA_CHUNK;
     block->unit = CLAMP(from->page_size, VMLOAD_RDMA_CHUNK, UNIT_MAX);
     *token += round_up(from->length, VMLOAD_RDMA_CHUNK);
-    memory->pieces_max += block->n_chunks;
+    memory->asked_max += block->n_chunks + 1;
     return true;
 }
 
 VmloadRdmaMemory *
 vmload_rdma_memory_new(struct ibv_pd *pd, const VmloadPlacement *placement,
-                       VmloadPlacementCounters *counters, GError **error)
+                       VmloadPlacementCounters *counters, bool pinned,
+                       void (*wake)(void *opaque), void *opaque,
+                       GError **error)
 {
+    uint32_t n_threads =
+        pinned ? MIN(g_get_num_processors(), PIN_THREADS) : 1;
     VmloadRdmaMemory *memory;
     uint64_t token = 0;
     uint32_t i;
@@ -97,11 +121,13 @@ vmload_rdma_memory_new(struct ibv_pd *pd, const VmloadPlacement *placement,
         return NULL;
     }
     memory = g_new0(VmloadRdmaMemory, 1);
-    memory->pd = pd;
     memory->placement = placement;
     memory->counters = counters;
     memory->n_blocks = placement->n_blocks;
-    memory->pieces = g_ptr_array_new();
+    g_queue_init(&memory->ahead);
+    memory->regions = vmload_rdma_regions_new(
+        pd, placement->pool(placement->opaque, "vmload-reg", n_threads),
+        counters, wake, opaque);
     memory->blocks = g_try_new0(MemoryBlock, MAX(memory->n_blocks, 1u));
     for (i = 0; memory->blocks != NULL && i < memory->n_blocks; i++) {
         if (!memory_add_block(memory, i, &token, error)) {
@@ -120,22 +146,23 @@ vmload_rdma_memory_new(struct ibv_pd *pd, const VmloadPlacement *placement,
 
 void vmload_rdma_memory_free(VmloadRdmaMemory *memory)
 {
-    guint i;
+    uint32_t i;
 
     if (memory == NULL) {
         return;
     }
-    for (i = 0; i < memory->pieces->len; i++) {
-        ibv_dereg_mr(g_ptr_array_index(memory->pieces, i));
-    }
-    __atomic_fetch_sub(&memory->counters->registered, memory->pinned,
-                       __ATOMIC_RELAXED);
-    g_ptr_array_free(memory->pieces, TRUE);
+    vmload_rdma_regions_free(memory->regions);
+    g_queue_clear(&memory->ahead);
     for (i = 0; memory->blocks != NULL && i < memory->n_blocks; i++) {
         g_free(memory->blocks[i].chunks);
     }
     g_free(memory->blocks);
     g_free(memory);
+}
+
+bool vmload_rdma_memory_close(VmloadRdmaMemory *memory, int64_t deadline)
+{
+    return vmload_rdma_regions_close(memory->regions, deadline);
 }
 
 void vmload_rdma_memory_describe(const VmloadRdmaMemory *memory,
@@ -146,179 +173,174 @@ void vmload_rdma_memory_describe(const VmloadRdmaMemory *memory,
     block->host = (uintptr_t)from->host;
     block->token = from->token;
     block->length = from->length;
-    block->key = from->whole != NULL ? from->whole->rkey : 0;
+    block->key =
+        from->whole != NULL ? vmload_rdma_region_get_key(from->whole) : 0;
 }
 
 /* --- opening -------------------------------------------------------------- */
 
-/* Always false. */
-static bool memory_fail_pin(const VmloadRdmaMemory *memory, uint64_t length,
-                            int errnum, GError **error)
+/* Always -1. */
+static int64_t memory_fail_pin(const VmloadRdmaMemory *memory,
+                               const VmloadRdmaRegion *region, int errnum,
+                               GError **error)
 {
+    uint64_t beside = memory->pinned - region->length;
     struct rlimit limit = {0};
 
-    if (errnum == ENOMEM && getrlimit(RLIMIT_MEMLOCK, &limit) == 0 &&
-        limit.rlim_cur != RLIM_INFINITY) {
-        return vmload_fail(error, VMLOAD_ERROR_IO,
-                           "RDMA: cannot pin " U64 " bytes of guest memory "
-                           "beside " U64 ": %s; raise RLIMIT_MEMLOCK (ulimit "
-                           "-l), which is " U64 " bytes, to more than the "
-                           "guest has", length, memory->pinned,
-                           g_strerror(errnum), (uint64_t)limit.rlim_cur);
+    if (errnum == 0) {
+        vmload_fail(error, VMLOAD_ERROR_IO,
+                    "RDMA: expected a key other than 0 from the device");
+    } else if (errnum == ENOMEM && getrlimit(RLIMIT_MEMLOCK, &limit) == 0 &&
+               limit.rlim_cur != RLIM_INFINITY) {
+        vmload_fail(error, VMLOAD_ERROR_IO,
+                    "RDMA: cannot pin " U64 " bytes of guest memory beside "
+                    U64 ": %s; raise RLIMIT_MEMLOCK (ulimit -l), which is "
+                    U64 " bytes, to more than the guest has", region->length,
+                    beside, g_strerror(errnum), (uint64_t)limit.rlim_cur);
+    } else {
+        vmload_fail_errno(error, errnum,
+                          "RDMA: cannot pin " U64 " bytes of guest memory "
+                          "beside " U64, region->length, beside);
     }
-    return vmload_fail_errno(error, errnum,
-                             "RDMA: cannot pin " U64 " bytes of guest memory "
-                             "beside " U64, length, memory->pinned);
+    g_prefix_error(error, "RAM block '%s' chunk " U64 ": ",
+                   memory->placement->blocks[region->index].idstr,
+                   region->first);
+    return -1;
 }
 
-/* Can the device do without pinned pages (RDMA format, section 7.7)? */
-static bool memory_has_paging(const VmloadRdmaMemory *memory)
+static VmloadRdmaRegion *memory_add_region(VmloadRdmaMemory *memory,
+                                           uint32_t index, uint64_t begin,
+                                           uint64_t end)
 {
-    struct ibv_device_attr_ex attr = {0};
+    VmloadRdmaRegion *region = vmload_rdma_regions_add(
+        memory->regions, memory->blocks[index].host + begin, end - begin,
+        false);
 
-    if (ibv_query_device_ex(memory->pd->context, NULL, &attr) != 0) {
-        return false;
-    }
-    return (attr.odp_caps.general_caps & IBV_ODP_SUPPORT) != 0 &&
-           (attr.odp_caps.per_transport_caps.rc_odp_caps &
-            IBV_ODP_SUPPORT_WRITE) != 0;
+    region->index = index;
+    region->first = begin / VMLOAD_RDMA_CHUNK;
+    region->last = (end - 1) / VMLOAD_RDMA_CHUNK;
+    memory->pinned += end - begin;
+    return region;
 }
 
-/* Spares the peer the faults of first writes; it does not matter if not. */
-static void memory_prefetch(const VmloadRdmaMemory *memory,
-                            const struct ibv_mr *mr, uint8_t *data,
-                            uint64_t length)
+/* It is not open, or the peer must not get to know it. */
+static void memory_forget(VmloadRdmaMemory *memory,
+                          const VmloadRdmaRegion *region)
+{
+    MemoryBlock *block = &memory->blocks[region->index];
+    uint64_t i;
+
+    for (i = region->first; i <= region->last; i++) {
+        if (block->chunks[i] == region) {
+            block->chunks[i] = NULL;
+        }
+    }
+    memory->pinned -= region->length;
+}
+
+/* Gives up the oldest region that was opened in vain so far. 1: it is gone;
+ * 0: there is none; WOULD_BLOCK: a helper is at it. */
+static int64_t memory_drop_ahead(VmloadRdmaMemory *memory)
+{
+    VmloadRdmaRegion *region = g_queue_peek_head(&memory->ahead);
+
+    if (region == NULL) {
+        return 0;
+    }
+    if (!vmload_rdma_region_close(region)) {
+        return VMLOAD_CHANNEL_WOULD_BLOCK;
+    }
+    g_queue_pop_head(&memory->ahead);
+    memory->ahead_bytes -= region->length;
+    memory_forget(memory, region);
+    return 1;
+}
+
+/* What is needed goes before what may be. As memory_drop_ahead(), but -1: it
+ * cannot be had. */
+static int64_t memory_make_room(VmloadRdmaMemory *memory, uint64_t length,
+                                GError **error)
+{
+    uint64_t max = memory->placement->pinned_max;
+    int64_t dropped = 1;
+
+    while (dropped > 0 &&
+           (memory->pinned > max || length > max - memory->pinned)) {
+        dropped = memory_drop_ahead(memory);
+    }
+    if (dropped == 0) {
+        vmload_fail(error, VMLOAD_ERROR_LIMIT,
+                    "RDMA: expected at most " U64 " bytes of guest memory to "
+                    "be pinned (limit rdma_pinned_bytes), found a need for "
+                    U64 " beside " U64, max, length, memory->pinned);
+        return -1;
+    }
+    return dropped;
+}
+
+/* --- pin-all -------------------------------------------------------------- */
+
+/* Large blocks are made ready by all threads before one of them opens it. */
+static void memory_touch(VmloadRdmaMemory *memory, const MemoryBlock *block)
 {
     uint64_t done;
 
-    for (done = 0; done < length; done += PREFETCH_MAX) {
-        struct ibv_sge sge = {
-            .addr = (uintptr_t)data + done,
-            .length = (uint32_t)MIN(length - done, PREFETCH_MAX),
-            .lkey = mr->lkey,
-        };
+    for (done = 0; done < block->length; done += TOUCH_SLICE) {
+        vmload_rdma_regions_add(memory->regions, block->host + done,
+                                MIN(TOUCH_SLICE, block->length - done), true);
+    }
+}
 
-        if (ibv_advise_mr(memory->pd, IBV_ADVISE_MR_ADVICE_PREFETCH_WRITE,
-                          IBV_ADVISE_MR_FLAG_FLUSH, &sge, 1) != 0) {
+static bool memory_begin_pin(VmloadRdmaMemory *memory, GError **error)
+{
+    uint32_t i;
+
+    for (i = 0; i < memory->n_blocks; i++) {
+        MemoryBlock *block = &memory->blocks[i];
+
+        if (memory_make_room(memory, block->length, error) < 0) {
+            g_prefix_error(error, "RAM block '%s': ",
+                           memory->placement->blocks[i].idstr);
+            return false;
+        }
+        if (block->length > TOUCH_SLICE) {
+            memory_touch(memory, block);
+        }
+        block->whole = memory_add_region(memory, i, 0, block->length);
+    }
+    return true;
+}
+
+int64_t vmload_rdma_memory_pin(VmloadRdmaMemory *memory, GError **error)
+{
+    uint32_t i;
+    int errnum;
+
+    if (memory->n_blocks > 0 && memory->blocks[0].whole == NULL &&
+        !memory_begin_pin(memory, error)) {
+        return -1;
+    }
+    for (i = 0; i < memory->n_blocks; i++) {
+        VmloadRdmaRegion *whole = memory->blocks[i].whole;
+
+        switch (vmload_rdma_region_get_state(whole, &errnum)) {
+        case VMLOAD_RDMA_REGION_QUEUED:
+        case VMLOAD_RDMA_REGION_BUSY:
+            return VMLOAD_CHANNEL_WOULD_BLOCK;
+        case VMLOAD_RDMA_REGION_OPEN:
             break;
+        default:
+            return memory_fail_pin(memory, whole, errnum, error);
+        }
+        if (!whole->claimed) {
+            whole->claimed = true;
+            memory->placement->claim(memory->placement->opaque, i, 0,
+                                     whole->length);
         }
     }
-}
-
-static struct ibv_mr *memory_register(const VmloadRdmaMemory *memory,
-                                      uint8_t *data, uint64_t length,
-                                      GError **error)
-{
-    struct ibv_mr *mr = ibv_reg_mr(memory->pd, data, length, ACCESS);
-    int errnum = errno;
-
-    if (mr == NULL && errnum == EOPNOTSUPP && memory_has_paging(memory)) {
-        mr = ibv_reg_mr(memory->pd, data, length,
-                        ACCESS | IBV_ACCESS_ON_DEMAND);
-        errnum = errno;
-        if (mr != NULL) {
-            memory_prefetch(memory, mr, data, length);
-        }
-    }
-    if (mr == NULL) {
-        memory_fail_pin(memory, length, errnum, error);
-    }
-    return mr;
-}
-
-/* May so much more be opened? */
-static bool memory_check_room(const VmloadRdmaMemory *memory, uint64_t length,
-                              GError **error)
-{
-    uint64_t max = memory->placement->pinned_max;
-
-    if (memory->pinned > max || length > max - memory->pinned) {
-        return vmload_fail(error, VMLOAD_ERROR_LIMIT,
-                           "RDMA: expected at most " U64 " bytes of guest "
-                           "memory to be pinned (limit rdma_pinned_bytes), "
-                           "found a need for " U64 " beside " U64, max,
-                           length, memory->pinned);
-    }
-    /* An honest peer asks for each chunk once. */
-    if (memory->pieces->len > memory->pieces_max) {
-        return vmload_fail(error, VMLOAD_ERROR_MALFORMED,
-                           "RDMA: expected each chunk to be asked for once, "
-                           "found more than " U64 " requests",
-                           memory->pieces_max);
-    }
-    return true;
-}
-
-/* Opens @length bytes at @offset. NULL: failed. */
-static struct ibv_mr *memory_open_piece(VmloadRdmaMemory *memory,
-                                        uint32_t index, uint64_t offset,
-                                        uint64_t length, GError **error)
-{
-    const MemoryBlock *block = &memory->blocks[index];
-    VmloadPlacementCounters *counters = memory->counters;
-    uint64_t begin = vmload_clock_ns();
-    uint64_t before;
-    struct ibv_mr *mr;
-
-    if (!memory_check_room(memory, length, error)) {
-        return NULL;
-    }
-    mr = memory_register(memory, block->host + offset, length, error);
-    if (mr == NULL) {
-        return NULL;
-    }
-    g_ptr_array_add(memory->pieces, mr);
-    memory->pinned += length;
-    memory->placement->claim(memory->placement->opaque, index, offset,
-                             length);
-    before = __atomic_fetch_add(&counters->registered, length,
-                                __ATOMIC_RELAXED);
-    if (before + length >
-        __atomic_load_n(&counters->registered_peak, __ATOMIC_RELAXED)) {
-        __atomic_store_n(&counters->registered_peak, before + length,
-                         __ATOMIC_RELAXED);
-    }
-    __atomic_fetch_add(&counters->registrations, 1, __ATOMIC_RELAXED);
-    __atomic_fetch_add(&counters->register_ns, vmload_clock_ns() - begin,
+    __atomic_fetch_add(&memory->counters->keys, memory->n_blocks,
                        __ATOMIC_RELAXED);
-    return mr;
-}
-
-/* The peer takes key 0 for "not open". Another one is made beside it. */
-static struct ibv_mr *memory_open_keyed(VmloadRdmaMemory *memory,
-                                        uint32_t index, uint64_t offset,
-                                        uint64_t length, GError **error)
-{
-    struct ibv_mr *mr =
-        memory_open_piece(memory, index, offset, length, error);
-
-    if (mr != NULL && mr->rkey == 0) {
-        mr = memory_open_piece(memory, index, offset, length, error);
-    }
-    if (mr != NULL && mr->rkey == 0) {
-        vmload_fail(error, VMLOAD_ERROR_IO,
-                    "RDMA: expected a key other than 0 from the device");
-        return NULL;
-    }
-    return mr;
-}
-
-bool vmload_rdma_memory_pin(VmloadRdmaMemory *memory, uint32_t index,
-                            GError **error)
-{
-    MemoryBlock *block = &memory->blocks[index];
-
-    if (block->whole == NULL) {
-        block->whole =
-            memory_open_keyed(memory, index, 0, block->length, error);
-    }
-    if (block->whole == NULL) {
-        g_prefix_error(error, "RAM block '%s': ",
-                       memory->placement->blocks[index].idstr);
-        return false;
-    }
-    __atomic_fetch_add(&memory->counters->keys, 1, __ATOMIC_RELAXED);
-    return true;
+    return 1;
 }
 
 /* --- what the peer names -------------------------------------------------- */
@@ -349,88 +371,289 @@ static bool memory_locate(const VmloadRdmaMemory *memory,
     return true;
 }
 
-/* Opens chunks @first to @last, in whole units. */
-static struct ibv_mr *memory_open_chunks(VmloadRdmaMemory *memory,
-                                         uint32_t index, uint64_t first,
-                                         uint64_t last, GError **error)
+/* What is opened for chunks @first to @last: whole units. */
+static void block_units(const MemoryBlock *block, uint64_t first,
+                        uint64_t last, uint64_t *begin, uint64_t *end)
 {
-    MemoryBlock *block = &memory->blocks[index];
-    uint64_t begin = first * VMLOAD_RDMA_CHUNK;
-    uint64_t end = round_up((last + 1) * VMLOAD_RDMA_CHUNK, block->unit);
-    struct ibv_mr *mr;
+    *begin = first * VMLOAD_RDMA_CHUNK;
+    *begin -= *begin % block->unit;
+    *end = MIN(round_up((last + 1) * VMLOAD_RDMA_CHUNK, block->unit),
+               block->length);
+}
+
+static void block_note(MemoryBlock *block, VmloadRdmaRegion *region,
+                       uint64_t chunk)
+{
     uint64_t i;
 
-    begin -= begin % block->unit;
-    end = MIN(end, block->length);
-    if (block->chunks == NULL) {
-        block->chunks = g_try_new0(struct ibv_mr *, block->n_chunks);
-        if (block->chunks == NULL) {
-            vmload_fail(error, VMLOAD_ERROR_LIMIT,
-                        "no memory to note " U64 " chunks", block->n_chunks);
-            return NULL;
+    for (i = region->first; i <= region->last; i++) {
+        if (block->chunks[i] == NULL || i == chunk) {
+            block->chunks[i] = region;
         }
     }
-    mr = memory_open_keyed(memory, index, begin, end - begin, error);
-    if (mr == NULL) {
-        return NULL;
-    }
-    for (i = begin / VMLOAD_RDMA_CHUNK; i * VMLOAD_RDMA_CHUNK < end; i++) {
-        if (block->chunks[i] == NULL || i == first) {
-            block->chunks[i] = mr;
-        }
-    }
-    return mr;
 }
 
-/* Does @mr reach to the end of chunk @last? */
-static bool piece_covers(const MemoryBlock *block, const struct ibv_mr *mr,
-                         uint64_t last)
+/* --- ahead of the peer ---------------------------------------------------- */
+
+/* What failed ahead is not needed, but shows that no more should be tried. */
+static void memory_look_ahead(VmloadRdmaMemory *memory)
 {
-    uint64_t begin = (uint64_t)((uint8_t *)mr->addr - block->host);
+    GList *link = memory->ahead.head;
+
+    while (link != NULL) {
+        VmloadRdmaRegion *region = link->data;
+        GList *next = link->next;
+
+        if (vmload_rdma_region_get_state(region, NULL) ==
+            VMLOAD_RDMA_REGION_FAILED) {
+            g_queue_delete_link(&memory->ahead, link);
+            memory->ahead_bytes -= region->length;
+            memory_forget(memory, region);
+            memory->ahead_off = true;
+        }
+        link = next;
+    }
+}
+
+/* Opens the region at @chunk before it is asked for, if that harms nobody. */
+static bool memory_open_ahead(VmloadRdmaMemory *memory, uint32_t index,
+                              uint64_t chunk)
+{
+    uint64_t max = memory->placement->pinned_max;
+    MemoryBlock *block = &memory->blocks[index];
+    VmloadRdmaRegion *region;
+    uint64_t begin;
+    uint64_t end;
+
+    block_units(block, chunk, chunk, &begin, &end);
+    /* What lies there from earlier will not be asked for soon. */
+    while (memory->ahead_bytes > 0 &&
+           memory->ahead_bytes + (end - begin) > AHEAD_MAX) {
+        if (memory_drop_ahead(memory) <= 0) {
+            return false;
+        }
+    }
+    if (memory->pinned > max || end - begin > max - memory->pinned) {
+        return false;
+    }
+    region = memory_add_region(memory, index, begin, end);
+    g_queue_push_tail(&memory->ahead, region);
+    memory->ahead_bytes += region->length;
+    block_note(block, region, chunk);
+    __atomic_fetch_add(&memory->counters->ahead, 1, __ATOMIC_RELAXED);
+    return true;
+}
+
+/*
+ * The peer has asked for @region for the first time. Most go through memory
+ * from its begin to its end: the longer it has done so, the more is open when
+ * it comes there. What is opened in vain stays a small share.
+ */
+static void memory_go_ahead(VmloadRdmaMemory *memory,
+                            const VmloadRdmaRegion *region)
+{
+    const MemoryBlock *block = &memory->blocks[region->index];
+    uint64_t next = region->last + 1;
+    uint64_t n;
+
+    memory->run = region->index == memory->run_index &&
+                          region->first == memory->run_next
+                      ? memory->run + 1
+                      : 1;
+    memory->run_index = region->index;
+    memory->run_next = next;
+    n = MIN(memory->run / AHEAD_SHARE, MAX(AHEAD_MAX / block->unit, 1u));
+    for (; n > 0 && next < block->n_chunks && !memory->ahead_off; n--) {
+        if (block->chunks[next] == NULL &&
+            !memory_open_ahead(memory, region->index, next)) {
+            break;
+        }
+        next = block->chunks[next]->last + 1;
+    }
+}
+
+/* Those that no helper has begun yet. */
+static void memory_drop_queued(VmloadRdmaMemory *memory)
+{
+    VmloadRdmaRegion *last;
+
+    while ((last = g_queue_peek_tail(&memory->ahead)) != NULL &&
+           vmload_rdma_region_get_state(last, NULL) ==
+               VMLOAD_RDMA_REGION_QUEUED &&
+           vmload_rdma_region_close(last)) {
+        g_queue_pop_tail(&memory->ahead);
+        memory->ahead_bytes -= last->length;
+        memory_forget(memory, last);
+    }
+}
+
+/* --- on request ----------------------------------------------------------- */
+
+/* 1: a region for these chunks is on its way. */
+static int64_t memory_ask(VmloadRdmaMemory *memory, uint32_t index,
+                          uint64_t first, uint64_t last, GError **error)
+{
+    MemoryBlock *block = &memory->blocks[index];
+    uint64_t begin;
+    uint64_t end;
+    int64_t result;
+
+    if (block->chunks == NULL) {
+        block->chunks = g_try_new0(VmloadRdmaRegion *, block->n_chunks);
+    }
+    if (block->chunks == NULL) {
+        vmload_fail(error, VMLOAD_ERROR_LIMIT,
+                    "no memory to note " U64 " chunks", block->n_chunks);
+        return -1;
+    }
+    /* An honest peer asks for each chunk once. */
+    if (memory->n_asked >= memory->asked_max) {
+        vmload_fail(error, VMLOAD_ERROR_MALFORMED,
+                    "RDMA: expected each chunk to be asked for once, found "
+                    "more than " U64 " requests", memory->asked_max);
+        return -1;
+    }
+    /* It is needed now, and they were a wrong guess. */
+    memory_drop_queued(memory);
+    block_units(block, first, last, &begin, &end);
+    result = memory_make_room(memory, end - begin, error);
+    if (result > 0) {
+        memory->n_asked++;
+        block_note(block, memory_add_region(memory, index, begin, end),
+                   first);
+    }
+    return result;
+}
+
+/* The peer gets to know @region, or waits until it does. */
+static void memory_note_asked(VmloadRdmaMemory *memory,
+                              VmloadRdmaRegion *region)
+{
+    if (g_queue_remove(&memory->ahead, region)) {
+        memory->ahead_bytes -= region->length;
+        if (vmload_rdma_region_get_state(region, NULL) ==
+            VMLOAD_RDMA_REGION_OPEN) {
+            __atomic_fetch_add(&memory->counters->ahead_used, 1,
+                               __ATOMIC_RELAXED);
+        }
+    }
+    region->asked = true;
+    memory_go_ahead(memory, region);
+}
+
+/* Does it reach to the end of chunk @last? */
+static bool region_covers(const MemoryBlock *block,
+                          const VmloadRdmaRegion *region, uint64_t last)
+{
+    uint64_t begin = (uint64_t)(region->data - block->host);
     uint64_t end = MIN((last + 1) * VMLOAD_RDMA_CHUNK, block->length);
 
-    return end - begin <= mr->length;
+    return end - begin <= region->length;
 }
 
-bool vmload_rdma_memory_open(VmloadRdmaMemory *memory,
-                             const VmloadRdmaRange *range, uint32_t *key,
-                             uint64_t *host, GError **error)
+/*
+ * @region could not be opened: once more without those that nobody has asked
+ * for. 1: it may be asked for again.
+ */
+static int64_t memory_retry(VmloadRdmaMemory *memory,
+                            const VmloadRdmaRegion *region, int errnum,
+                            GError **error)
 {
-    struct ibv_mr *mr = NULL;
-    MemoryBlock *block;
+    int64_t dropped;
+
+    memory->ahead_off = true;
+    if (g_queue_is_empty(&memory->ahead)) {
+        return memory_fail_pin(memory, region, errnum, error);
+    }
+    do {
+        dropped = memory_drop_ahead(memory);
+    } while (dropped > 0);
+    if (dropped < 0) {
+        return dropped;
+    }
+    memory_forget(memory, region);
+    memory->n_asked--;
+    return 1;
+}
+
+/* As vmload_rdma_memory_open(), of chunks that are there. */
+static int64_t memory_open(VmloadRdmaMemory *memory, uint32_t index,
+                           uint64_t first, uint64_t last,
+                           VmloadRdmaRegion **result, GError **error)
+{
+    MemoryBlock *block = &memory->blocks[index];
+    VmloadRdmaRegionState state;
+    VmloadRdmaRegion *region;
+    int64_t asked = 1;
+    int errnum;
+
+    while (asked > 0) {
+        region = block->whole;
+        if (region == NULL && block->chunks != NULL) {
+            region = block->chunks[first];
+        }
+        if (region == NULL || !region_covers(block, region, last)) {
+            asked = memory_ask(memory, index, first, last, error);
+            if (asked <= 0) {
+                return asked;
+            }
+            region = block->chunks[first];
+        }
+        if (!region->asked && region != block->whole) {
+            memory_note_asked(memory, region);
+        }
+        state = vmload_rdma_region_get_state(region, &errnum);
+        if (state == VMLOAD_RDMA_REGION_OPEN) {
+            *result = region;
+            return 1;
+        }
+        if (state != VMLOAD_RDMA_REGION_FAILED) {
+            return VMLOAD_CHANNEL_WOULD_BLOCK;
+        }
+        asked = memory_retry(memory, region, errnum, error);
+    }
+    return asked;
+}
+
+int64_t vmload_rdma_memory_open(VmloadRdmaMemory *memory,
+                                const VmloadRdmaRange *range, uint32_t *key,
+                                uint64_t *host, GError **error)
+{
+    VmloadRdmaRegion *region = NULL;
+    const MemoryBlock *block;
     uint64_t offset = 0;
     uint64_t chunk;
+    int64_t result;
 
     if (!memory_locate(memory, range, &offset, error)) {
-        return false;
+        return -1;
     }
     block = &memory->blocks[range->block];
     chunk = offset / VMLOAD_RDMA_CHUNK;
     if (range->length >= block->n_chunks - chunk) {
-        return vmload_fail(error, VMLOAD_ERROR_MALFORMED,
-                           "RDMA: RAM block '%s': expected at most " U64
-                           " chunks behind chunk " U64 ", found " U64,
-                           memory->placement->blocks[range->block].idstr,
-                           block->n_chunks - chunk - 1, chunk, range->length);
+        vmload_fail(error, VMLOAD_ERROR_MALFORMED,
+                    "RDMA: RAM block '%s': expected at most " U64
+                    " chunks behind chunk " U64 ", found " U64,
+                    memory->placement->blocks[range->block].idstr,
+                    block->n_chunks - chunk - 1, chunk, range->length);
+        return -1;
     }
-    if (block->whole != NULL) {
-        mr = block->whole;
-    } else if (block->chunks != NULL) {
-        mr = block->chunks[chunk];
+    memory_look_ahead(memory);
+    result = memory_open(memory, range->block, chunk, chunk + range->length,
+                         &region, error);
+    if (result <= 0) {
+        return result;
     }
-    if (mr == NULL || !piece_covers(block, mr, chunk + range->length)) {
-        mr = memory_open_chunks(memory, range->block, chunk,
-                                chunk + range->length, error);
-    }
-    if (mr == NULL) {
-        g_prefix_error(error, "RAM block '%s' chunk " U64 ": ",
-                       memory->placement->blocks[range->block].idstr, chunk);
-        return false;
+    if (!region->claimed) {
+        region->claimed = true;
+        memory->placement->claim(memory->placement->opaque, range->block,
+                                 (uint64_t)(region->data - block->host),
+                                 region->length);
     }
     __atomic_fetch_add(&memory->counters->keys, 1, __ATOMIC_RELAXED);
-    *key = mr->rkey;
+    *key = vmload_rdma_region_get_key(region);
     *host = (uintptr_t)block->host;
-    return true;
+    return 1;
 }
 
 bool vmload_rdma_memory_zero(VmloadRdmaMemory *memory,
@@ -451,6 +674,12 @@ bool vmload_rdma_memory_zero(VmloadRdmaMemory *memory,
                            memory->placement->blocks[range->block].idstr,
                            MIN(VMLOAD_RDMA_CHUNK, block->length - offset),
                            offset, range->length);
+    }
+    /* A whole chunk is passed over: nothing is known of what comes next. */
+    if (offset % VMLOAD_RDMA_CHUNK == 0 &&
+        range->length == MIN(VMLOAD_RDMA_CHUNK, block->length - offset)) {
+        memory->run = 0;
+        memory_drop_queued(memory);
     }
     return memory->placement->zero(memory->placement->opaque, range->block,
                                    offset, range->length, error);

@@ -12,6 +12,9 @@
 /* How long a source may take to connect its return path. */
 #define BACK_US (5 * G_USEC_PER_SEC)
 
+/* What a bad end may take to give memory back before the host hears of it. */
+#define CLOSE_US 3000
+
 VmloadRdmaPair *vmload_rdma_pair_new(VmloadRdmaListener *listener,
                                      GError **error)
 {
@@ -284,7 +287,9 @@ static int64_t pair_serve(void *opaque, const VmloadPlacement *placement,
 
 /*
  * After a good end the source has nothing to write; its connection stays,
- * for what it has to read. After a bad one the connection goes first.
+ * for what it has to read, and memory is closed. After a bad one the
+ * connection goes, so that memory cannot be reached; giving much of it back
+ * would take longer than a cancel may.
  */
 static void pair_end(void *opaque, bool loaded)
 {
@@ -293,6 +298,17 @@ static void pair_end(void *opaque, bool loaded)
     if (!loaded) {
         vmload_rdma_conn_stop(pair->main);
     }
+    if (pair->memory != NULL &&
+        vmload_rdma_memory_close(
+            pair->memory, loaded ? -1 : g_get_monotonic_time() + CLOSE_US)) {
+        vmload_rdma_memory_free(g_steal_pointer(&pair->memory));
+    }
+}
+
+static void pair_release(void *opaque)
+{
+    VmloadRdmaPair *pair = opaque;
+
     vmload_rdma_memory_free(g_steal_pointer(&pair->memory));
 }
 
@@ -347,6 +363,7 @@ VmloadChannel *vmload_rdma_pair_make_channel(VmloadRdmaPair *pair,
     static const VmloadPlacementOps ram_ops = {
         .serve = pair_serve,
         .end = pair_end,
+        .release = pair_release,
         .bye = pair_bye,
         .count = pair_count,
     };

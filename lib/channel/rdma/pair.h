@@ -31,8 +31,10 @@ typedef struct {
 
     VmloadRdmaMessage file; /* QEMU_FILE, as far as it is not read yet */
     bool has_file;
-    bool reply_due; /* the reply below waits for its buffer */
+    bool reply_due; /* the reply below waits for its buffer, or for memory */
     VmloadRdmaMessage request;
+    uint32_t replied; /* entries of it that are answered */
+    uint64_t asked_ns;
     VmloadRdmaMemory *memory; /* NULL: the blocks were not asked for yet */
     VmloadPlacementCounters *counters;
     VmloadPlacementCounters own; /* where nobody else counts */
