@@ -32,10 +32,11 @@
  * One channel that is there already (fd:, file:,
  * vmload_listener_new_channel()) is the main channel without being looked at.
  *
- * An RDMA source says who it is while it connects. Whoever does not is
- * refused, and not waited for. The first connection is the main channel, the
- * second its return path, which may come later; a third is refused. Multifd
- * and RDMA exclude each other.
+ * An RDMA source says who it is while it connects. The first connection that
+ * does, and begins a stream within the deadline, is the main channel. One more
+ * from the same address is its return path, if it comes before the stream
+ * begins. Whoever else connects is a stranger, also while the load runs.
+ * Multifd and RDMA exclude each other.
  */
 #ifndef VMLOAD_LISTENER_H
 #define VMLOAD_LISTENER_H

@@ -62,8 +62,8 @@ G_BEGIN_DECLS
  * @rdma_registered_bytes: RDMA: guest memory that is open and pinned now.
  * @rdma_registered_peak_bytes: RDMA: most of it at once.
  * @rdma_register_ns: RDMA: time spent to open memory, on all threads.
- * @connections_refused: connections to sockets that were closed while the
- *     load went on to wait: see `refused` in VmloadHostOps.
+ * @connections_refused: connections that were closed while the load went on
+ *     to wait, or to load: see `refused` in VmloadHostOps.
  * @rdma_register_wait_ns: RDMA: how long the source waited, in total, for
  *     answers that need memory to be opened.
  * @rdma_ahead: RDMA: pieces that were opened before the source asked.

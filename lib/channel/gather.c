@@ -378,7 +378,9 @@ VmloadChannel *vmload_gathering_get_main(VmloadGathering *gathering,
     if (rdma != NULL) {
         return vmload_rdma_listener_accept(rdma,
                                            wait != NULL ? wait : &forever,
-                                           gathering->handshake_us, error);
+                                           gathering->handshake_us,
+                                           gathering->identify.refused,
+                                           gathering->identify.opaque, error);
     }
     vmload_listener_get_fds(gathering->listener, &n_listening);
     if (n_listening == 0) {

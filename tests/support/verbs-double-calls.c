@@ -234,7 +234,7 @@ struct ibv_mr *ibv_reg_mr_iova2(struct ibv_pd *pd, void *addr, size_t length,
 /* May the source still write there? With the lock. */
 static bool is_in_use(const struct ibv_mr *mr)
 {
-    const Id *id = vd.connections[VD_MAIN].id;
+    const Id *id = vd.connections[vd.main].id;
     const Qp *qp = id != NULL ? (const Qp *)id->base.qp : NULL;
 
     return qp != NULL && !qp->broken && qp->base.pd == mr->pd &&
@@ -409,6 +409,9 @@ Id *vd_make_id(int number)
 
     id->number = number;
     id->base.verbs = &device.context;
+    id->base.route.addr.dst_sin.sin_family = AF_INET;
+    id->base.route.addr.dst_sin.sin_addr.s_addr =
+        GUINT32_TO_BE(0xc0000200u | vd.peer);
     vd.alive++;
     return id;
 }
@@ -539,6 +542,12 @@ uint16_t rdma_get_src_port(struct rdma_cm_id *id)
     return GUINT16_TO_BE(4444);
 }
 
+uint16_t rdma_get_dst_port(struct rdma_cm_id *id)
+{
+    (void)id;
+    return GUINT16_TO_BE(50000);
+}
+
 int rdma_listen(struct rdma_cm_id *base, int backlog)
 {
     (void)backlog;
@@ -623,8 +632,8 @@ int rdma_accept(struct rdma_cm_id *base, struct rdma_conn_param *param)
         if (!vd.hold_established) {
             vd_push_event(RDMA_CM_EVENT_ESTABLISHED, id, NULL, 0);
         }
-        if (id->number == VD_BACK) {
-            vd_give_credit(VD_BACK);
+        if (id->number == vd.back_number) {
+            vd_give_credit(vd.back_number);
         }
     }
     g_mutex_unlock(&vd.lock);

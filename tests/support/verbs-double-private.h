@@ -100,6 +100,9 @@ typedef struct {
     Id *listener;
     Connection connections[VD_MAX];
     int n_connections;
+    int main; /* number of the source's main connection, and of its second */
+    int back_number;
+    uint8_t peer;
     bool hold_established;
     bool hold_credits;
     bool leave_after_shut;

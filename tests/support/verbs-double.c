@@ -166,7 +166,7 @@ void vd_play(void)
 {
     while (vd.credits > 0 && !g_queue_is_empty(&vd.steps)) {
         Step *step = g_queue_peek_head(&vd.steps);
-        Qp *qp = connection_qp(VD_MAIN);
+        Qp *qp = connection_qp(vd.main);
 
         if (step->kind == STEP_AWAIT) {
             if (vd.registrations < step->value) {
@@ -183,18 +183,18 @@ void vd_play(void)
 
         vd.credits--;
         if (step->kind == STEP_MESSAGE || step->kind == STEP_LAST) {
-            deliver(VD_MAIN, step->bytes);
+            deliver(vd.main, step->bytes);
         }
         if (step->kind == STEP_STATUS && qp != NULL) {
             vd_finish_receive(qp, (enum ibv_wc_status)step->value, NULL, 0);
         }
         if (step->kind == STEP_EVENT) {
             vd_push_event((enum rdma_cm_event_type)step->value,
-                       vd.connections[VD_MAIN].id, NULL, 0);
+                       vd.connections[vd.main].id, NULL, 0);
         }
         if (step->kind == STEP_LAST) {
             vd_push_event(RDMA_CM_EVENT_DISCONNECTED,
-                          vd.connections[VD_MAIN].id, NULL, 0);
+                          vd.connections[vd.main].id, NULL, 0);
         }
         step_free(step);
     }
@@ -255,24 +255,24 @@ void vd_receive(int number, const uint8_t *data, uint32_t length)
     }
     vd.last[type] = g_byte_array_append(g_byte_array_new(), data + HEADER,
                                         length - HEADER);
-    if (number == VD_MAIN) {
+    if (number == vd.main) {
         g_string_append_printf(vd.log, "%s ", names[type]);
     }
-    if (number == VD_MAIN && type == READY) {
+    if (number == vd.main && type == READY) {
         vd.credits++;
         if (vd.credits > 1) {
             vd_wrong("two credits at once");
         }
         vd_play();
     }
-    if (number == VD_BACK && type == FILE_) {
+    if (number == vd.back_number && type == FILE_) {
         g_byte_array_append(vd.back, data + HEADER, length - HEADER);
         if (vd.leave_after_shut && length >= HEADER + 8 &&
             memcmp(data + length - 8, shut, sizeof(shut)) == 0) {
             vd_push_event(RDMA_CM_EVENT_DISCONNECTED,
-                          vd.connections[VD_MAIN].id, NULL, 0);
+                          vd.connections[vd.main].id, NULL, 0);
             vd_push_event(RDMA_CM_EVENT_DISCONNECTED,
-                          vd.connections[VD_BACK].id, NULL, 0);
+                          vd.connections[vd.back_number].id, NULL, 0);
         } else {
             vd_give_credit(number);
         }
@@ -300,6 +300,9 @@ void vd_reset(void)
     memset(&vd, 0, sizeof(vd));
     vd.ready = true;
     vd.fail_nth = -1;
+    vd.main = VD_MAIN;
+    vd.back_number = VD_BACK;
+    vd.peer = 7;
     vd.next_key = 1;
     vd.log = g_string_new(NULL);
     vd.back = g_byte_array_new();
@@ -397,6 +400,29 @@ int vd_connect_source(uint32_t flags)
     const uint8_t data[56] = {0, 0, 0, 1, 0, 0, 0, (uint8_t)flags};
 
     return vd_connect(data, sizeof(data));
+}
+
+void vd_change_main(int number)
+{
+    g_mutex_lock(&vd.lock);
+    vd.main = number;
+    vd.back_number = number + 1;
+    vd.credits = 0;
+    g_mutex_unlock(&vd.lock);
+}
+
+void vd_change_back(int number)
+{
+    g_mutex_lock(&vd.lock);
+    vd.back_number = number;
+    g_mutex_unlock(&vd.lock);
+}
+
+void vd_set_peer(uint8_t host)
+{
+    g_mutex_lock(&vd.lock);
+    vd.peer = host;
+    g_mutex_unlock(&vd.lock);
 }
 
 void vd_event(int number, enum rdma_cm_event_type type)
@@ -572,7 +598,7 @@ uint64_t vd_get_open(void)
     g_mutex_lock(&vd.lock);
     for (i = 0; i < vd.open->len; i++) {
         const struct ibv_mr *mr = g_array_index(vd.open, struct ibv_mr *, i);
-        const Qp *qp = connection_qp(VD_MAIN);
+        const Qp *qp = connection_qp(vd.main);
 
         /* Without a queue pair nobody gets there. */
         open += qp != NULL && qp->base.pd == mr->pd ? mr->length : 0;

@@ -49,6 +49,14 @@ void vd_delay_registrations(uint64_t us);
 int vd_connect(const void *data, uint8_t length);
 /* As a source with these flags would. */
 int vd_connect_source(uint32_t flags);
+/*
+ * The source is not who came first, but this connection; the next one is its
+ * return path, or this. Before they come.
+ */
+void vd_change_main(int connection);
+void vd_change_back(int connection);
+/* Who connects from now on does it from 192.0.2.@host; 7 at first. */
+void vd_set_peer(uint8_t host);
 /* An event of a connection. ESTABLISHED comes by itself, unless it is held. */
 void vd_event(int connection, enum rdma_cm_event_type type);
 void vd_hold_established(bool hold);

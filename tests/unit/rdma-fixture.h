@@ -40,10 +40,20 @@ typedef struct {
     uint64_t length; /* of it */
     GError *error;
     bool loaded;
-    int finished;       /* how often `finish` was called */
+    int finished;       /* atomic: how often `finish` was called */
     uint64_t open_then; /* what was open to the source at that time */
     bool back;          /* the stream opens its return path */
+    int refused;        /* atomic: strangers that we were told of */
+    char *reasons;      /* all of them, a line each */
 } Rdma;
+
+static inline VmloadStats rdma_stats(const Rdma *rdma)
+{
+    VmloadStats stats = {.struct_size = sizeof(stats)};
+
+    vmload_loader_get_stats(rdma->loader, &stats);
+    return stats;
+}
 
 static inline void rdma_finish(void *opaque, VmloadLoader *loader,
                                const VmloadOutcome *outcome)
@@ -51,11 +61,24 @@ static inline void rdma_finish(void *opaque, VmloadLoader *loader,
     Rdma *rdma = opaque;
 
     (void)outcome;
-    rdma->finished++;
     rdma->open_then = vd_get_open();
+    g_atomic_int_inc(&rdma->finished);
     /* Who ends does not wait for what cannot be interrupted. */
     vd_hold_registrations(false);
     vmload_loader_finished(loader, NULL);
+}
+
+static inline void rdma_refused(void *opaque, const char *connection,
+                                const GError *reason)
+{
+    Rdma *rdma = opaque;
+    char *before = rdma->reasons;
+
+    rdma->reasons =
+        g_strdup_printf("%s%s: %s\n", before != NULL ? before : "",
+                        connection, reason->message);
+    g_free(before);
+    g_atomic_int_inc(&rdma->refused);
 }
 
 static inline void rdma_add_block(Rdma *rdma, VmloadRamSink *sink)
@@ -70,22 +93,29 @@ static inline void rdma_add_block(Rdma *rdma, VmloadRamSink *sink)
 }
 
 /* @sink: NULL: memory of @length bytes. */
-static inline void rdma_open_length(Rdma *rdma, VmloadRamSink *sink,
-                                    uint64_t length)
+static inline void rdma_open_ops(Rdma *rdma, VmloadRamSink *sink,
+                                 uint64_t length, const VmloadHostOps *ops)
 {
-    VmloadHostOps ops = {VMLOAD_HOST_OPS_INIT, .finish = rdma_finish};
-
     memset(rdma, 0, sizeof(*rdma));
     vd_reset();
     rdma->length = length;
     rdma->ram = mmap(NULL, length, PROT_READ | PROT_WRITE,
                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     assert_true(rdma->ram != MAP_FAILED);
-    rdma->loader = vmload_loader_new(&ops, rdma, NULL, NULL);
+    rdma->loader = vmload_loader_new(ops, rdma, NULL, NULL);
     assert_non_null(rdma->loader);
     rdma_add_block(rdma, sink != NULL
                              ? sink
                              : vmload_ram_sink_new_memory(rdma->ram));
+}
+
+static inline void rdma_open_length(Rdma *rdma, VmloadRamSink *sink,
+                                    uint64_t length)
+{
+    const VmloadHostOps ops = {VMLOAD_HOST_OPS_INIT, .finish = rdma_finish,
+                               .refused = rdma_refused};
+
+    rdma_open_ops(rdma, sink, length, &ops);
 }
 
 static inline void rdma_open(Rdma *rdma, VmloadRamSink *sink)
@@ -109,6 +139,7 @@ static inline void rdma_close(Rdma *rdma)
 {
     vmload_loader_free(rdma->loader);
     g_clear_error(&rdma->error);
+    g_free(rdma->reasons);
     assert_int_equal(vd_count_alive(), 0);
     assert_null(vd_get_wrong());
     assert_true(vd_was_open_only_in(rdma->ram, rdma->length));
@@ -227,6 +258,20 @@ static inline bool rdma_run(Rdma *rdma)
 {
     return vmload_loader_start(rdma->loader, &rdma->error) &&
            vmload_loader_wait(rdma->loader, &rdma->error);
+}
+
+/* The load runs, sends @n strangers away, and waits on: it is cancelled. */
+static inline void rdma_run_refusing(Rdma *rdma, int n)
+{
+    assert_true(vmload_loader_start(rdma->loader, &rdma->error));
+    while (g_atomic_int_get(&rdma->refused) < n) {
+        g_usleep(200);
+    }
+    vmload_loader_cancel(rdma->loader);
+    assert_false(vmload_loader_wait(rdma->loader, &rdma->error));
+    assert_unit_error(&rdma->error, VMLOAD_ERROR_CANCELLED, "cancelled");
+    assert_int_equal(rdma->refused, n);
+    assert_int_equal(rdma_stats(rdma).connections_refused, n);
 }
 
 #endif

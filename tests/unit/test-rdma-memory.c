@@ -9,14 +9,6 @@
 
 #define LARGE (40 * MIB)
 
-static VmloadStats rdma_stats(const Rdma *rdma)
-{
-    VmloadStats stats = {.struct_size = sizeof(stats)};
-
-    vmload_loader_get_stats(rdma->loader, &stats);
-    return stats;
-}
-
 static void open_large(Rdma *rdma, uint32_t flags)
 {
     rdma_open_length(rdma, NULL, LARGE);

@@ -30,7 +30,8 @@ static void test_nothing(void **state)
     assert_null(vmload_rdma_listener_ref(NULL));
     vmload_rdma_listener_unref(NULL);
     assert_null(vmload_rdma_listener_get_address(NULL));
-    assert_null(vmload_rdma_listener_accept(NULL, NULL, 0, &error));
+    assert_null(vmload_rdma_listener_accept(NULL, NULL, 0, NULL, NULL,
+                                            &error));
     assert_unit_error(&error, VMLOAD_ERROR_UNSUPPORTED, "without RDMA");
 }
 

@@ -16,11 +16,20 @@
 /* Sources that wait while another one's load comes to its end. */
 #define REQUESTS_MAX 4
 
+/* Strangers that nobody was told of yet; more are not told of. */
+#define REFUSALS_MAX 64
+
 /* A request to connect. @flags: what the source wants. */
 typedef struct {
     struct rdma_cm_id *id;
     uint32_t flags;
 } Request;
+
+/* Somebody was sent away. */
+typedef struct {
+    char *name;
+    GError *reason;
+} Refusal;
 
 /*
  * @lock: leaf; guards all but what never changes. It is held while a request
@@ -36,6 +45,8 @@ struct VmloadRdmaListener {
     uint32_t n_requests;
     VmloadRdmaPair *pair; /* borrowed; NULL: nobody accepts */
     GError *failed;       /* why the pair's main connection could not be had */
+    uint32_t count;       /* of all who came, for their names */
+    GQueue refusals;      /* of Refusal, for the pair that is there */
 };
 
 /* --- connections ---------------------------------------------------------- */
@@ -44,6 +55,111 @@ static void id_refuse(struct rdma_cm_id *id)
 {
     (void)rdma_reject(id, NULL, 0);
     rdma_destroy_id(id);
+}
+
+static char *address_text(const struct sockaddr *any, uint16_t port)
+{
+    char host[INET6_ADDRSTRLEN] = "";
+
+    if (any->sa_family == AF_INET6) {
+        struct sockaddr_in6 in6;
+
+        memcpy(&in6, any, sizeof(in6));
+        inet_ntop(AF_INET6, &in6.sin6_addr, host, sizeof(host));
+        return g_strdup_printf("rdma:[%s]:%u", host, port);
+    }
+    if (any->sa_family == AF_INET) {
+        struct sockaddr_in in;
+
+        memcpy(&in, any, sizeof(in));
+        inet_ntop(AF_INET, &in.sin_addr, host, sizeof(host));
+    }
+    return g_strdup_printf("rdma:%s:%u", host, port);
+}
+
+/* One machine has made both connections. */
+static bool is_same_peer(struct rdma_cm_id *a, struct rdma_cm_id *b)
+{
+    const struct sockaddr *one = rdma_get_peer_addr(a);
+    const struct sockaddr *other = rdma_get_peer_addr(b);
+
+    if (one->sa_family != other->sa_family) {
+        return false;
+    }
+    if (one->sa_family == AF_INET) {
+        struct sockaddr_in in[2];
+
+        memcpy(&in[0], one, sizeof(in[0]));
+        memcpy(&in[1], other, sizeof(in[1]));
+        return in[0].sin_addr.s_addr == in[1].sin_addr.s_addr;
+    }
+    if (one->sa_family == AF_INET6) {
+        struct sockaddr_in6 in6[2];
+
+        memcpy(&in6[0], one, sizeof(in6[0]));
+        memcpy(&in6[1], other, sizeof(in6[1]));
+        return memcmp(&in6[0].sin6_addr, &in6[1].sin6_addr,
+                      sizeof(in6[0].sin6_addr)) == 0;
+    }
+    /* InfiniBand's own addresses: nothing to compare. */
+    return true;
+}
+
+static void refusal_free(void *opaque)
+{
+    Refusal *refusal = opaque;
+
+    g_free(refusal->name);
+    g_error_free(refusal->reason);
+    g_free(refusal);
+}
+
+/* Notes that @id is sent away, for @reason (transfer full). With the lock. */
+static void listener_note_refusal(VmloadRdmaListener *listener,
+                                  struct rdma_cm_id *id, GError *reason)
+{
+    Refusal *refusal = g_new(Refusal, 1);
+    char *address = address_text(rdma_get_peer_addr(id),
+                                 GUINT16_FROM_BE(rdma_get_dst_port(id)));
+
+    refusal->name = g_strdup_printf("connection %u from %s",
+                                    ++listener->count, address);
+    refusal->reason = reason;
+    g_free(address);
+    g_debug("%s: closed: %s", refusal->name, reason->message);
+    if (listener->pair == NULL ||
+        listener->refusals.length >= REFUSALS_MAX) {
+        refusal_free(refusal);
+    } else {
+        g_queue_push_tail(&listener->refusals, refusal);
+    }
+}
+
+static void listener_refuse(VmloadRdmaListener *listener,
+                            struct rdma_cm_id *id, GError *reason)
+{
+    listener_note_refusal(listener, id, reason);
+    id_refuse(id);
+}
+
+void vmload_rdma_listener_report(VmloadRdmaListener *listener,
+                                 const VmloadRdmaPair *pair)
+{
+    Refusal *refusal;
+
+    do {
+        g_mutex_lock(&listener->lock);
+        refusal = listener->pair == pair
+                      ? g_queue_pop_head(&listener->refusals)
+                      : NULL;
+        g_mutex_unlock(&listener->lock);
+        if (refusal != NULL) {
+            if (pair->refused != NULL) {
+                pair->refused(pair->opaque, refusal->name, refusal->reason);
+            }
+            refusal_free(refusal);
+        }
+    } while (refusal != NULL);
 }
 
 static void request_drop(VmloadRdmaListener *listener, uint32_t index)
@@ -97,16 +213,42 @@ static void accept_back(VmloadRdmaPair *pair, const Request *request)
     vmload_rdma_pair_wake(pair, VMLOAD_RDMA_BACK);
 }
 
+/* Why this cannot be the source's second connection; NULL: it can. */
+static GError *find_objection(const VmloadRdmaPair *pair,
+                              const Request *request)
+{
+    GError *error = NULL;
+
+    if (pair->back != NULL || pair->back_error != NULL) {
+        vmload_fail(&error, VMLOAD_ERROR_MALFORMED,
+                    "expected two connections of the source, found a third");
+    } else if (__atomic_load_n(&pair->spoken, __ATOMIC_ACQUIRE) != 0) {
+        vmload_fail(&error, VMLOAD_ERROR_MALFORMED,
+                    "expected the return path before the stream begins, "
+                    "found it behind");
+    } else if (!is_same_peer(vmload_rdma_conn_get_id(pair->main),
+                             request->id)) {
+        vmload_fail(&error, VMLOAD_ERROR_MISMATCH,
+                    "expected the return path from the address of the main "
+                    "connection, found another");
+    }
+    return error;
+}
+
 /*
- * The source's first connection is the main one, its second the return path;
- * a third is nobody's. Who comes after the source has left waits for the next
- * load. With the lock.
+ * The source's first connection is the main one, its second the return path,
+ * which it makes before it begins its stream. Who comes after the source has
+ * left waits for the next load; who comes from elsewhere before the stream
+ * has begun may be the source, and the other one a stranger. With the lock.
  */
 static void listener_match(VmloadRdmaListener *listener)
 {
-    while (listener->n_requests > 0 && listener->pair != NULL) {
-        VmloadRdmaPair *pair = listener->pair;
-        Request request = listener->requests[0];
+    VmloadRdmaPair *pair = listener->pair;
+    uint32_t i = 0;
+
+    while (pair != NULL && i < listener->n_requests) {
+        Request request = listener->requests[i];
+        GError *objection = NULL;
 
         if (pair->main != NULL && vmload_rdma_conn_get_state(pair->main) >=
                                       VMLOAD_RDMA_CLOSED) {
@@ -115,13 +257,22 @@ static void listener_match(VmloadRdmaListener *listener)
         if (pair->main == NULL && listener->failed != NULL) {
             return;
         }
-        request_drop(listener, 0);
+        if (pair->main != NULL) {
+            objection = find_objection(pair, &request);
+        }
+        if (objection != NULL && objection->code == VMLOAD_ERROR_MISMATCH &&
+            __atomic_load_n(&pair->spoken, __ATOMIC_ACQUIRE) == 0) {
+            g_error_free(objection);
+            i++;
+            continue;
+        }
+        request_drop(listener, i);
         if (pair->main == NULL) {
             accept_main(listener, &request);
-        } else if (pair->back == NULL && pair->back_error == NULL) {
+        } else if (objection == NULL) {
             accept_back(pair, &request);
         } else {
-            id_refuse(request.id);
+            listener_refuse(listener, request.id, objection);
         }
     }
 }
@@ -132,7 +283,7 @@ static void listener_match(VmloadRdmaListener *listener)
 typedef struct {
     enum rdma_cm_event_type type;
     struct rdma_cm_id *id;
-    bool good; /* a request of a source */
+    GError *stranger; /* a request, but of no source */
     uint32_t flags;
 } Event;
 
@@ -156,9 +307,9 @@ static int event_fetch(VmloadRdmaListener *listener, Event *event,
     event->type = raw->event;
     event->id = raw->id;
     if (raw->event == RDMA_CM_EVENT_CONNECT_REQUEST) {
-        event->good = vmload_rdma_private_parse(
+        vmload_rdma_private_parse(
             raw->param.conn.private_data, raw->param.conn.private_data_len,
-            &event->flags, NULL);
+            &event->flags, &event->stranger);
     }
     rdma_ack_cm_event(raw);
     return 1;
@@ -167,10 +318,19 @@ static int event_fetch(VmloadRdmaListener *listener, Event *event,
 static void event_request(VmloadRdmaListener *listener, const Event *event)
 {
     Request *request = &listener->requests[listener->n_requests];
+    GError *reason = event->stranger;
 
-    if (!event->good || event->id->verbs == NULL ||
-        listener->n_requests >= REQUESTS_MAX) {
-        id_refuse(event->id);
+    if (reason == NULL && event->id->verbs == NULL) {
+        vmload_fail(&reason, VMLOAD_ERROR_IO,
+                    "expected an RDMA device, found none");
+    }
+    if (reason == NULL && listener->n_requests >= REQUESTS_MAX) {
+        vmload_fail(&reason, VMLOAD_ERROR_LIMIT,
+                    "expected at most %u requests to connect at once",
+                    REQUESTS_MAX);
+    }
+    if (reason != NULL) {
+        listener_refuse(listener, event->id, reason);
         return;
     }
     request->id = event->id;
@@ -264,6 +424,7 @@ void vmload_rdma_listener_forget(VmloadRdmaListener *listener,
     g_mutex_lock(&listener->lock);
     if (listener->pair == pair) {
         listener->pair = NULL;
+        g_queue_clear_full(&listener->refusals, refusal_free);
         g_clear_error(&listener->failed);
     }
     g_mutex_unlock(&listener->lock);
@@ -327,28 +488,6 @@ static bool listener_bind(VmloadRdmaListener *listener,
     return bound || vmload_fail_errno(error, errnum, "rdma_bind_addr");
 }
 
-static char *address_text(struct rdma_cm_id *id)
-{
-    const struct sockaddr *any = rdma_get_local_addr(id);
-    uint16_t port = GUINT16_FROM_BE(rdma_get_src_port(id));
-    char host[INET6_ADDRSTRLEN] = "";
-
-    if (any->sa_family == AF_INET6) {
-        struct sockaddr_in6 in6;
-
-        memcpy(&in6, any, sizeof(in6));
-        inet_ntop(AF_INET6, &in6.sin6_addr, host, sizeof(host));
-        return g_strdup_printf("rdma:[%s]:%u", host, port);
-    }
-    if (any->sa_family == AF_INET) {
-        struct sockaddr_in in;
-
-        memcpy(&in, any, sizeof(in));
-        inet_ntop(AF_INET, &in.sin_addr, host, sizeof(host));
-    }
-    return g_strdup_printf("rdma:%s:%u", host, port);
-}
-
 VmloadRdmaListener *vmload_rdma_listener_new(const VmloadUri *uri,
                                              GError **error)
 {
@@ -356,6 +495,7 @@ VmloadRdmaListener *vmload_rdma_listener_new(const VmloadUri *uri,
     bool ok;
 
     listener->ref_count = 1;
+    g_queue_init(&listener->refusals);
     g_mutex_init(&listener->lock);
     ok = listener_make_channel(listener, error) &&
          listener_bind(listener, uri, error);
@@ -368,7 +508,9 @@ VmloadRdmaListener *vmload_rdma_listener_new(const VmloadUri *uri,
         vmload_rdma_listener_unref(listener);
         return NULL;
     }
-    listener->address = address_text(listener->id);
+    listener->address =
+        address_text(rdma_get_local_addr(listener->id),
+                     GUINT16_FROM_BE(rdma_get_src_port(listener->id)));
     return listener;
 }
 
@@ -395,6 +537,7 @@ void vmload_rdma_listener_unref(VmloadRdmaListener *listener)
     if (listener->channel != NULL) {
         rdma_destroy_event_channel(listener->channel);
     }
+    g_queue_clear_full(&listener->refusals, refusal_free);
     g_clear_error(&listener->failed);
     g_mutex_clear(&listener->lock);
     g_free(listener->address);
@@ -426,54 +569,105 @@ static bool listener_enter(VmloadRdmaListener *listener,
                                "listener, found a second");
 }
 
+/* Sends away who came first, for @reason (transfer full). */
+static void listener_drop_main(VmloadRdmaListener *listener,
+                               VmloadRdmaPair *pair, GError *reason)
+{
+    VmloadRdmaConn *gone;
+    VmloadRdmaConn *back;
+
+    g_mutex_lock(&listener->lock);
+    gone = g_steal_pointer(&pair->main);
+    back = __atomic_exchange_n(&pair->back, NULL, __ATOMIC_ACQ_REL);
+    g_clear_error(&pair->back_error);
+    listener_note_refusal(listener, vmload_rdma_conn_get_id(gone), reason);
+    g_mutex_unlock(&listener->lock);
+    pair->has_file = false;
+    vmload_rdma_conn_free(back);
+    vmload_rdma_conn_free(gone);
+    g_mutex_lock(&listener->lock);
+    listener_match(listener);
+    g_mutex_unlock(&listener->lock);
+}
+
 /*
- * Is the main connection there? *@deadline: set by who comes, gone with who
- * leaves before he is really there. With -1: it will not be.
+ * Has the main connection begun its stream? 1; 0: not yet; -1: it will not,
+ * and nobody will, with @error; or a stranger's, who is gone then: 0 and
+ * *@reason. *@deadline: set by who comes.
  */
 static int listener_look(VmloadRdmaListener *listener, VmloadRdmaPair *pair,
                          int64_t handshake_us, int64_t *deadline,
-                         GError **error)
+                         GError **reason, GError **error)
 {
-    VmloadRdmaConn *gone = NULL;
-    int result = 0;
+    VmloadRdmaState state = VMLOAD_RDMA_ACCEPTED;
+    bool there;
 
     g_mutex_lock(&listener->lock);
     if (listener->failed != NULL) {
         g_propagate_error(error, g_steal_pointer(&listener->failed));
-        result = -1;
-    } else if (pair->main == NULL) {
-        *deadline = -1;
-    } else if (vmload_rdma_conn_get_state(pair->main) ==
-               VMLOAD_RDMA_ESTABLISHED) {
-        result = 1;
-    } else if (vmload_rdma_conn_get_state(pair->main) >= VMLOAD_RDMA_CLOSED) {
-        gone = g_steal_pointer(&pair->main);
-        *deadline = -1;
-        listener_match(listener);
-    } else if (*deadline < 0 && handshake_us > 0) {
-        *deadline = g_get_monotonic_time() + handshake_us;
+        g_mutex_unlock(&listener->lock);
+        return -1;
+    }
+    there = pair->main != NULL;
+    if (there) {
+        state = vmload_rdma_conn_get_state(pair->main);
     }
     g_mutex_unlock(&listener->lock);
-    vmload_rdma_conn_free(gone);
-    return result;
+    if (!there) {
+        *deadline = -1;
+        return 0;
+    }
+    if (*deadline < 0 && handshake_us > 0) {
+        *deadline = g_get_monotonic_time() + handshake_us;
+    }
+    if (state == VMLOAD_RDMA_REMOVED) {
+        vmload_fail(error, VMLOAD_ERROR_IO, "the RDMA device was removed");
+        return -1;
+    }
+    if (state != VMLOAD_RDMA_ACCEPTED) {
+        /* Also of one that has left: what it has sent before counts. */
+        switch (vmload_rdma_pair_identify(pair, reason)) {
+        case 1:
+            return 1;
+        case -1:
+            return 0;
+        default:
+            break;
+        }
+    }
+    if (*deadline >= 0 && g_get_monotonic_time() >= *deadline) {
+        vmload_fail(reason, VMLOAD_ERROR_TIMEOUT,
+                    "expected the beginning of a stream within "
+                    "%" G_GINT64_FORMAT " ms, found none",
+                    handshake_us / 1000);
+    }
+    return 0;
 }
 
 /* Sleeps until an event comes. */
-static bool listener_poll(VmloadRdmaListener *listener,
+static bool listener_poll(VmloadRdmaListener *listener, VmloadRdmaConn *conn,
                           const VmloadWait *wait, int64_t deadline,
                           GError **error)
 {
     struct pollfd fds[] = {
+        {.fd = conn != NULL ? vmload_rdma_conn_get_fd(conn) : -1,
+         .events = POLLIN},
         {.fd = listener->channel->fd, .events = POLLIN},
         {.fd = wait->cancel != NULL ? vmload_cancel_get_fd(wait->cancel) : -1,
          .events = POLLIN},
     };
     int polled;
 
+    if (conn != NULL && !vmload_rdma_conn_arm(conn)) {
+        return true;
+    }
     if (wait->begin != NULL) {
         wait->begin(wait->opaque);
     }
     polled = vmload_poll(fds, G_N_ELEMENTS(fds), deadline);
+    if (fds[0].revents != 0) {
+        vmload_rdma_conn_take_events(conn);
+    }
     if (wait->end != NULL) {
         wait->end(wait->opaque);
     }
@@ -491,22 +685,27 @@ static bool listener_await(VmloadRdmaListener *listener, VmloadRdmaPair *pair,
     int found;
 
     for (;;) {
+        GError *reason = NULL;
+
         if (!vmload_rdma_listener_dispatch(listener, error)) {
             return false;
         }
-        found =
-            listener_look(listener, pair, handshake_us, &deadline, error);
+        found = listener_look(listener, pair, handshake_us, &deadline,
+                              &reason, error);
+        if (reason != NULL) {
+            listener_drop_main(listener, pair, reason);
+            deadline = -1;
+        }
+        vmload_rdma_listener_report(listener, pair);
         if (found != 0) {
             return found > 0;
         }
-        if (deadline >= 0 && g_get_monotonic_time() >= deadline) {
-            return vmload_fail(error, VMLOAD_ERROR_TIMEOUT,
-                               "expected the RDMA connection to be "
-                               "established within %" G_GINT64_FORMAT
-                               " ms, found it is not",
-                               handshake_us / 1000);
+        if (wait->cancel != NULL &&
+            !vmload_cancel_check(wait->cancel, error)) {
+            return false;
         }
-        if (!listener_poll(listener, wait, deadline, error)) {
+        if (reason == NULL &&
+            !listener_poll(listener, pair->main, wait, deadline, error)) {
             return false;
         }
     }
@@ -515,6 +714,7 @@ static bool listener_await(VmloadRdmaListener *listener, VmloadRdmaPair *pair,
 VmloadChannel *vmload_rdma_listener_accept(VmloadRdmaListener *listener,
                                            const VmloadWait *wait,
                                            int64_t handshake_us,
+                                           VmloadRefused refused, void *opaque,
                                            GError **error)
 {
     VmloadRdmaPair *pair = vmload_rdma_pair_new(listener, error);
@@ -522,6 +722,8 @@ VmloadChannel *vmload_rdma_listener_accept(VmloadRdmaListener *listener,
     if (pair == NULL) {
         return NULL;
     }
+    pair->refused = refused;
+    pair->opaque = opaque;
     if (!listener_enter(listener, pair, error) ||
         !listener_await(listener, pair, wait, handshake_us, error)) {
         vmload_rdma_pair_free(pair);

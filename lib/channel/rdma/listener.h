@@ -8,7 +8,7 @@
 #ifndef VMLOAD_RDMA_LISTENER_H
 #define VMLOAD_RDMA_LISTENER_H
 
-#include "channel/channel.h"
+#include "channel/identify.h"
 #include "channel/uri.h"
 
 typedef struct VmloadRdmaListener VmloadRdmaListener;
@@ -27,14 +27,17 @@ void vmload_rdma_listener_unref(VmloadRdmaListener *listener);
 const char *vmload_rdma_listener_get_address(const VmloadRdmaListener *self);
 
 /*
- * Waits for a source's first connection, without bound, and @handshake_us
- * (0: no bound) until it is established. Those who are no source are refused
- * and not waited for. The channel reads from this connection; the second one
- * of the same source becomes its return path, whenever it comes.
+ * Waits for a source's first connection, without bound: one that is
+ * established, and begins the stream, within @handshake_us (0: no bound).
+ * Whoever else connects is refused, and the wait goes on. The channel reads
+ * from this connection; the second one of the same source becomes its return
+ * path. @refused (nullable) is told on the calling thread, then on the one
+ * that reads, until the channel's RAM side is released.
  */
 VmloadChannel *vmload_rdma_listener_accept(VmloadRdmaListener *listener,
                                            const VmloadWait *wait,
                                            int64_t handshake_us,
+                                           VmloadRefused refused, void *opaque,
                                            GError **error);
 
 #endif

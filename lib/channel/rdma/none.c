@@ -34,6 +34,8 @@ VmloadChannel *
 vmload_rdma_listener_accept(VmloadRdmaListener *listener G_GNUC_UNUSED,
                             const VmloadWait *wait G_GNUC_UNUSED,
                             int64_t handshake_us G_GNUC_UNUSED,
+                            VmloadRefused refused G_GNUC_UNUSED,
+                            void *opaque G_GNUC_UNUSED,
                             GError **error)
 {
     vmload_fail(error, VMLOAD_ERROR_UNSUPPORTED, "built without RDMA");

@@ -118,6 +118,36 @@ static int64_t pair_readv(void *opaque, const struct iovec *iov, uint32_t n,
     return pair_copy(pair, iov, n);
 }
 
+int64_t vmload_rdma_pair_identify(VmloadRdmaPair *pair, GError **error)
+{
+    static const uint8_t magic[] = {'Q', 'E', 'V', 'M'};
+    const VmloadRdmaMessage *file = &pair->file;
+    int64_t result =
+        vmload_rdma_conn_receive(pair->main, &pair->file, error);
+
+    if (result == 0) {
+        vmload_fail(error, VMLOAD_ERROR_TRUNCATED,
+                    "expected the beginning of a stream, found the end of "
+                    "the connection");
+        return -1;
+    }
+    if (result < 0) {
+        return result;
+    }
+    if (file->type != VMLOAD_RDMA_FILE || file->length < sizeof(magic) ||
+        memcmp(file->data, magic, sizeof(magic)) != 0) {
+        vmload_fail(error, VMLOAD_ERROR_MALFORMED,
+                    "expected RDMA message QEMU_FILE and magic QEVM, found "
+                    "%s with %u bytes", vmload_rdma_type_name(file->type),
+                    file->length);
+        return -1;
+    }
+    __atomic_fetch_add(&pair->counters->messages, 1, __ATOMIC_RELAXED);
+    __atomic_store_n(&pair->spoken, 1, __ATOMIC_RELEASE);
+    pair->has_file = true;
+    return 1;
+}
+
 /* The second connection, once it is there; NULL and -1: it will not come. */
 static VmloadRdmaConn *pair_get_back(VmloadRdmaPair *pair, int64_t *result,
                                      GError **error)
@@ -218,6 +248,9 @@ static int32_t pair_poll(VmloadRdmaPair *pair, VmloadRdmaRole role,
         !vmload_rdma_listener_dispatch(pair->listener, error)) {
         return -1;
     }
+    if (role == VMLOAD_RDMA_MAIN) {
+        vmload_rdma_listener_report(pair->listener, pair);
+    }
     if (fds[1].revents != 0) {
         drain_wake(pair->wake[role]);
     }
@@ -310,6 +343,8 @@ static void pair_release(void *opaque)
     VmloadRdmaPair *pair = opaque;
 
     vmload_rdma_memory_free(g_steal_pointer(&pair->memory));
+    vmload_rdma_listener_report(pair->listener, pair);
+    pair->refused = NULL;
 }
 
 /* Has the source heard that we have failed? */
@@ -342,6 +377,9 @@ static void pair_count(void *opaque, VmloadPlacementCounters *counters)
 {
     VmloadRdmaPair *pair = opaque;
 
+    /* What came before anybody counted. */
+    __atomic_fetch_add(&counters->messages, pair->counters->messages,
+                       __ATOMIC_RELAXED);
     pair->counters = counters;
 }
 

@@ -17,6 +17,9 @@
  * @back: atomic, set once by whoever dispatches; NULL: it has not come. The
  *     writing thread's.
  * @back_error: atomic, set once: why it cannot come.
+ * @spoken: atomic: the source has begun its stream; it has made all its
+ *     connections before.
+ * @refused, @opaque: told of strangers by the loading thread.
  * @wake: eventfds, by direction: look again. One thread waits on each.
  * What follows is the loading thread's, but for @back_deadline, which is the
  * writing thread's (0: nothing was written yet), and @own.
@@ -26,6 +29,9 @@ typedef struct {
     VmloadRdmaConn *main;
     VmloadRdmaConn *back;
     GError *back_error;
+    int spoken;
+    VmloadRefused refused;
+    void *opaque;
     int wake[2];
     int64_t back_deadline;
 
@@ -48,6 +54,11 @@ int64_t vmload_rdma_serve(VmloadRdmaPair *pair,
 VmloadRdmaPair *vmload_rdma_pair_new(VmloadRdmaListener *listener,
                                      GError **error);
 void vmload_rdma_pair_free(VmloadRdmaPair *pair);
+/*
+ * The beginning of the stream on the main connection. 1: it is there;
+ * WOULD_BLOCK; -1 with @error: this is no source.
+ */
+int64_t vmload_rdma_pair_identify(VmloadRdmaPair *pair, GError **error);
 /* Takes @pair, also on failure. */
 VmloadChannel *vmload_rdma_pair_make_channel(VmloadRdmaPair *pair,
                                              GError **error);
@@ -58,6 +69,9 @@ void vmload_rdma_pair_wake(const VmloadRdmaPair *pair, VmloadRdmaRole role);
 int vmload_rdma_listener_get_fd(const VmloadRdmaListener *listener);
 bool vmload_rdma_listener_dispatch(VmloadRdmaListener *listener,
                                    GError **error);
+/* Tells the pair of strangers that were sent away. The loading thread. */
+void vmload_rdma_listener_report(VmloadRdmaListener *listener,
+                                 const VmloadRdmaPair *pair);
 /* No event is dispatched to @pair any more. */
 void vmload_rdma_listener_forget(VmloadRdmaListener *listener,
                                  const VmloadRdmaPair *pair);
