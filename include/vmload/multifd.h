@@ -87,6 +87,21 @@ VMLOAD_EXPORT void vmload_loader_set_multifd(VmloadLoader *loader,
                                              uint32_t channels,
                                              VmloadMultifdSync sync);
 
+/**
+ * vmload_multifd_has_compression:
+ * @name: as QEMU's parameter `multifd-compression` has it: "none", "zlib",
+ *     "zstd", "qpl", "uadk", "qatzip".
+ *
+ * Tells whether this build of the library can load pages that are compressed
+ * so, for a host that knows what its source will use.
+ *
+ * Return: true if it can; false for names that nobody knows too.
+ * Errors: none.
+ * States: -. Threads: any. Blocks: no.
+ * Since: 0.1
+ */
+VMLOAD_EXPORT bool vmload_multifd_has_compression(const char *name);
+
 G_END_DECLS
 
 #endif

@@ -328,12 +328,28 @@ static void test_change(void **state)
     g_free(data);
 }
 
+/* By QEMU's names. The packers are of this build's libraries too. */
+static void test_has(void **state)
+{
+    Packer packer;
+
+    (void)state;
+    assert_true(vmload_multifd_has_compression("none"));
+    assert_int_equal(vmload_multifd_has_compression("zlib"),
+                     packer_init(&packer, PW_ZLIB));
+    packer_clear(&packer);
+    assert_false(vmload_multifd_has_compression("qpl"));
+    assert_false(vmload_multifd_has_compression("zl"));
+    assert_false(vmload_multifd_has_compression(""));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_zlib),      cmocka_unit_test(test_zstd),
         cmocka_unit_test(test_zlib_lies), cmocka_unit_test(test_zstd_lies),
         cmocka_unit_test(test_refused),   cmocka_unit_test(test_change),
+        cmocka_unit_test(test_has),
     };
 
     return cmocka_run_group_tests_name("multifd-method", tests, NULL, NULL);

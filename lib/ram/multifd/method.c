@@ -4,6 +4,9 @@
 #include "error.h"
 #include "private.h"
 
+#include <string.h>
+#include <vmload/multifd.h>
+
 /* QEMU's own bound for what a packet's pages can become. */
 #define INPUT_MAX (2 * MULTIFD_PACKET_BYTES)
 
@@ -48,6 +51,19 @@ const VmloadMultifdMethod *vmload_multifd_method_find(uint32_t flags,
                 "field flags: expected one compression method, found 0x%x",
                 flag);
     return NULL;
+}
+
+bool vmload_multifd_has_compression(const char *name)
+{
+    size_t i;
+
+    g_return_val_if_fail(name != NULL, false);
+    for (i = 0; i < G_N_ELEMENTS(methods); i++) {
+        if (strcmp(methods[i].name, name) == 0) {
+            return methods[i].method != NULL;
+        }
+    }
+    return false;
 }
 
 const uint8_t *vmload_multifd_read_input(VmloadMultifdChannel *channel,
