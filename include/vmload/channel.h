@@ -122,7 +122,8 @@ vmload_channel_new_memory(const uint8_t *data, uint64_t length,
  *
  * Makes a channel of a file descriptor. Which kind it is, is found out. Its
  * flags, O_NONBLOCK among them, are never changed, since other processes may
- * share them.
+ * share them. A pipe that holds less than 1 MiB is made to hold that, where
+ * the system allows it (F_SETPIPE_SZ).
  *
  * A socket has a return path and is shut down with shutdown(2). A pipe has
  * none. A file is read from where it stands and is seekable; its reads do not

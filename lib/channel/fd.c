@@ -2,8 +2,9 @@
 /*
  * Channels over file descriptors. A descriptor may be shared with other
  * processes, and O_NONBLOCK belongs to the open file, not to the descriptor:
- * no flag is ever changed. Sockets are asked not to block call by call; a
- * pipe is polled before it is read; a regular file is always ready.
+ * no flag is ever changed. Sockets and pipes are asked not to block call by
+ * call; a pipe whose kernel knows no such question is polled before it is
+ * read; a regular file is always ready.
  */
 #include "channel.h"
 
@@ -20,17 +21,26 @@
 #include <unistd.h>
 
 /*
+ * A pipe's room, where it may have so much: an unprivileged process's most
+ * by default. With the 64 KiB that it is made with, sender and receiver wait
+ * for each other all the time.
+ */
+#define PIPE_ROOM (1024 * 1024)
+
+/*
  * @wake: the level that a shutdown sets, for the direction in which the
  *     kernel does not wake a poll by itself: reading from a pipe, and writing
  *     to a unix socket whose buffer is full.
  * @wake_direction: which one that is.
  * @ready: pipes: the last wait said so.
+ * @polls: pipes: the kernel cannot be asked not to block.
  */
 typedef struct {
     int fd;
     VmloadCancel *wake;
     uint32_t wake_direction;
     bool ready;
+    bool polls;
 } Fd;
 
 static bool errno_would_block(int errnum)
@@ -108,10 +118,10 @@ static bool socket_shutdown(void *opaque, uint32_t direction, GError **error)
     return true;
 }
 
-static int64_t pipe_readv(void *opaque, const struct iovec *iov, uint32_t n,
-                          GError **error)
+/* Where nobody else reads the pipe, what is ready stays ready. */
+static int64_t pipe_readv_polled(Fd *self, const struct iovec *iov, int n,
+                                 GError **error)
 {
-    Fd *self = opaque;
     struct pollfd pollfd = {.fd = self->fd, .events = POLLIN};
     ssize_t result;
     int polled;
@@ -129,9 +139,41 @@ static int64_t pipe_readv(void *opaque, const struct iovec *iov, uint32_t n,
     }
     self->ready = false;
     do {
-        result = readv(self->fd, iov, (int)MIN(n, (uint32_t)IOV_MAX));
+        result = readv(self->fd, iov, n);
     } while (result < 0 && errno == EINTR);
     return result < 0 ? fd_result("readv", errno, error) : result;
+}
+
+static int64_t pipe_readv(void *opaque, const struct iovec *iov, uint32_t n,
+                          GError **error)
+{
+    int n_iov = (int)MIN(n, (uint32_t)IOV_MAX);
+    Fd *self = opaque;
+    ssize_t result;
+
+    if (self->polls) {
+        return pipe_readv_polled(self, iov, n_iov, error);
+    }
+    do {
+        /* Offset -1: as readv does. Pipes know it since Linux 6.5. */
+        result = preadv2(self->fd, iov, n_iov, -1, RWF_NOWAIT);
+    } while (result < 0 && errno == EINTR);
+    if (result >= 0 || errno_would_block(errno)) {
+        return result >= 0 ? result : VMLOAD_CHANNEL_WOULD_BLOCK;
+    }
+    /* Not known; or an error, which the usual way finds as well. */
+    self->polls = true;
+    return pipe_readv_polled(self, iov, n_iov, error);
+}
+
+/* A favour to both ends, and nothing lost where it is refused. */
+static void pipe_make_room(int fd)
+{
+    int room = fcntl(fd, F_GETPIPE_SZ);
+
+    if (room >= 0 && room < PIPE_ROOM) {
+        (void)fcntl(fd, F_SETPIPE_SZ, PIPE_ROOM);
+    }
 }
 
 static int64_t file_readv(void *opaque, const struct iovec *iov, uint32_t n,
@@ -362,6 +404,9 @@ VmloadChannel *vmload_channel_take_fd(int32_t fd, GError **error)
     if (ops == NULL || !fd_make_wake(self, ops, error)) {
         fd_destroy(self);
         return NULL;
+    }
+    if (ops == &pipe_ops) {
+        pipe_make_room(fd);
     }
     channel = vmload_channel_new_from_ops(ops, self, fd_destroy, error);
     if (channel != NULL && ops != &file_ops) {

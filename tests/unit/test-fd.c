@@ -471,6 +471,43 @@ static void test_flags(void **state)
     }
 }
 
+/* What is read now is read without a wait; room is made, never taken. */
+static void test_pipe_room(void **state)
+{
+    static const int sizes[] = {64 * 1024, 4096, 1024 * 1024, 2 * 1024 * 1024};
+    int most = 1024 * 1024;
+    GError *error = NULL;
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < G_N_ELEMENTS(sizes); i++) {
+        VmloadChannel *channel;
+        int pair[2];
+        char byte;
+        int size;
+
+        assert_int_equal(pipe(pair), 0);
+        size = fcntl(pair[1], F_SETPIPE_SZ, sizes[i]);
+        if (size < 0) {
+            /* More than this user may have. */
+            size = fcntl(pair[1], F_GETPIPE_SZ);
+        }
+        assert_int_equal(write(pair[1], "x", 1), 1);
+        channel = vmload_channel_take_fd(pair[0], &error);
+        assert_non_null(channel);
+        /* Refused only to who has very many pipes. */
+        assert_int_equal(fcntl(pair[1], F_GETPIPE_SZ), MAX(size, most));
+        assert_int_equal(read_one(channel, &byte, 1, NULL, &error), 1);
+        assert_int_equal(byte, 'x');
+        assert_int_equal(vmload_channel_try_readv(
+                             channel, &(struct iovec){&byte, 1}, 1, &error),
+                         VMLOAD_CHANNEL_WOULD_BLOCK);
+        close(pair[1]);
+        assert_int_equal(read_one(channel, &byte, 1, NULL, &error), 0);
+        vmload_channel_unref(channel);
+    }
+}
+
 static void test_file(void **state)
 {
     char *path = g_build_filename(directory, "file", NULL);
@@ -622,6 +659,7 @@ int main(void)
         cmocka_unit_test(test_wake_writer),
         cmocka_unit_test(test_both_directions),
         cmocka_unit_test(test_flags),
+        cmocka_unit_test(test_pipe_room),
         cmocka_unit_test(test_file),
         cmocka_unit_test(test_bad_files),
         cmocka_unit_test(test_bad_fds),

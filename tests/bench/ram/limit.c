@@ -3,9 +3,10 @@
  * The limits that loading is measured against: the same bytes from the same
  * kind of channel into fresh memory, and nothing else done with them.
  *
- *   limit [--pages=huge|small] [--threads=N] read ADDRESS
+ *   limit [--pages=huge|small] [--threads=N] [--room=BYTES] read ADDRESS
  *       reads of 1 MiB. A file (file:PATH) may have several threads, each
  *       with its part; else one connection is awaited, or fd:NUMBER read.
+ *       A pipe is given room for so much.
  *   limit [--pages=...] recv N ADDRESS
  *       the main connection and N more, a thread each
  *   limit [--barriers] inflate METHOD N ADDRESS
@@ -28,6 +29,7 @@
 #include "inflate.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -184,7 +186,8 @@ static void accept_parts(const char *address, Part *parts, size_t n,
     }
 }
 
-static void limit_read(const char *address, size_t threads, Pages pages)
+static void limit_read(const char *address, size_t threads, int room,
+                       Pages pages)
 {
     Part part = {0};
 
@@ -193,6 +196,9 @@ static void limit_read(const char *address, size_t threads, Pages pages)
         return;
     }
     accept_parts(address, &part, 1, pages);
+    if (room > 0 && fcntl(part.fd, F_SETPIPE_SZ, room) < 0) {
+        die("size of the pipe");
+    }
     run_parts(&part, 1, read_stream);
 }
 
@@ -313,6 +319,7 @@ static void print_cached(const char *path)
 static int usage(void)
 {
     fprintf(stderr, "usage: limit [--pages=KIND] [--threads=N] "
+                    "[--barriers] [--room=BYTES] "
                     "read|recv|inflate|copy|touch|sum|cached ...\n");
     return 2;
 }
@@ -323,11 +330,13 @@ int main(int argc, char **argv)
         {"pages", required_argument, NULL, 'p'},
         {"threads", required_argument, NULL, 't'},
         {"barriers", no_argument, NULL, 'b'},
+        {"room", required_argument, NULL, 'r'},
         {NULL, 0, NULL, 0},
     };
     Pages pages = PAGES_HUGE;
     size_t threads = 1;
     bool barriers = false;
+    int room = 0;
     int option;
 
     while ((option = getopt_long(argc, argv, "", names, NULL)) != -1) {
@@ -338,6 +347,8 @@ int main(int argc, char **argv)
         } else if (option == 't' && atoi(optarg) > 0 &&
                    atoi(optarg) < MAX_THREADS) {
             threads = (size_t)atoi(optarg);
+        } else if (option == 'r' && atoi(optarg) > 0) {
+            room = atoi(optarg);
         } else {
             return usage();
         }
@@ -345,7 +356,7 @@ int main(int argc, char **argv)
     argc -= optind;
     argv += optind;
     if (argc == 2 && strcmp(argv[0], "read") == 0) {
-        limit_read(argv[1], threads, pages);
+        limit_read(argv[1], threads, room, pages);
     } else if (argc == 3 && strcmp(argv[0], "recv") == 0 &&
                atoi(argv[1]) > 0 && atoi(argv[1]) < MAX_THREADS - 1) {
         limit_recv((size_t)atoi(argv[1]), argv[2], pages);

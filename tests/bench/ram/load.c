@@ -8,6 +8,7 @@
  *   --threads=N     readers of a mapped-ram file (default: the library's)
  *   --direct        O_DIRECT for these
  *   --pages=KIND    huge (default) or small pages for guest memory
+ *   --prefault=N    bytes made ready ahead, 0: off (default: the library's)
  *   --sum           also print a sum of the largest block
  *
  * Prints "ready" when somebody may connect, then one line of JSON: times are
@@ -19,12 +20,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <vmload/prefault.h>
 #include <vmload/vmload.h>
 
 typedef struct {
     const char *uri;
     uint32_t channels;
     uint32_t threads;
+    uint64_t prefault;
     bool direct;
     bool sum;
     Pages pages;
@@ -82,6 +85,7 @@ static VmloadLoader *new_loader(Host *host, GError **error)
     if (options->threads > 0) {
         vmload_loader_set_ram_threads(loader, options->threads);
     }
+    vmload_loader_set_prefault(loader, options->prefault);
     vmload_loader_set_direct_io(loader, options->direct);
     return loader;
 }
@@ -139,6 +143,7 @@ static bool parse(Options *options, int argc, char **argv)
         {"threads", required_argument, NULL, 't'},
         {"direct", no_argument, NULL, 'd'},
         {"pages", required_argument, NULL, 'p'},
+        {"prefault", required_argument, NULL, 'f'},
         {"sum", no_argument, NULL, 's'},
         {NULL, 0, NULL, 0},
     };
@@ -158,6 +163,9 @@ static bool parse(Options *options, int argc, char **argv)
         case 'p':
             options->pages = pages_from_text(optarg);
             break;
+        case 'f':
+            options->prefault = strtoull(optarg, NULL, 0);
+            break;
         case 's':
             options->sum = true;
             break;
@@ -171,7 +179,10 @@ static bool parse(Options *options, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    Host host = {.regions = g_array_new(FALSE, FALSE, sizeof(Region))};
+    Host host = {
+        .options.prefault = VMLOAD_PREFAULT_AUTO,
+        .regions = g_array_new(FALSE, FALSE, sizeof(Region)),
+    };
     GError *error = NULL;
     VmloadLoader *loader;
     Usage usage;

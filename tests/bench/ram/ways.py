@@ -144,10 +144,13 @@ class Ways:
             raise Failed("what arrived is not what was sent")
         return sample
 
-    def limit(self, transport, stream, pages="huge", threads=1):
-        """The same bytes by reads of 1 MiB."""
+    def limit(self, transport, stream, pages="huge", threads=1, room=None):
+        """The same bytes by reads of 1 MiB; ROOM: of a pipe, in bytes."""
         command = [self.programs.limit, "--pages=" + pages,
-                   "--threads=%d" % threads, "read"]
+                   "--threads=%d" % threads]
+        if room:
+            command.append("--room=%d" % room)
+        command.append("read")
         path = stream["files"][0]
         if transport == "file":
             return self.run(command + ["file:" + path])
