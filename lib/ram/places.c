@@ -12,6 +12,7 @@
 #include "places.h"
 
 #include "run.h"
+#include "straight.h"
 
 #include <string.h>
 
@@ -23,6 +24,9 @@
 
 /* Most threads: each has a chunk in memory. */
 #define PLACES_THREADS 8
+
+/* So many bytes in order are read straight to their places instead. */
+#define PLACES_STRAIGHT ((uint64_t)4 * 1024 * 1024)
 
 /* What one record may need of the chunk before: all but its last byte. */
 #define PLACES_PAGE_MAX ((uint64_t)64 * 1024)
@@ -116,6 +120,9 @@ static void placer_add(Placer *self, const VmloadRamRun *run)
 {
     *(run->data == NULL ? &self->count.pages_zero
                         : &self->count.pages_normal) += run->n;
+    vmload_ram_note_straight(self->places->ram, self->places->block,
+                             run->offset, run->n,
+                             run->data != NULL && run->before == 0);
     if (run->before != 0) {
         placer_settle(self);
     }
@@ -196,7 +203,8 @@ static bool placer_take_turn(Placer *self, uint64_t length)
         return false;
     }
     memcpy(places->carry, data + done, places->n_carry);
-    return true;
+    return places->ram->straight_bytes < PLACES_STRAIGHT ||
+           !places->block->starts_zero;
 }
 
 /* Waits for the turn of @chunk. False: it will not come. */

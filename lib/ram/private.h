@@ -50,6 +50,9 @@ struct VmloadRam {
     uint8_t *packed;              /* scratch of a compressed page */
     uint64_t run_bytes; /* of runs, since something else came */
     uint64_t run_worth; /* so many are worth several threads */
+    VmloadRamBlock *straight_block;
+    uint64_t straight_next;  /* the page behind the last one that came */
+    uint64_t straight_bytes; /* that came without a gap before it */
     VmloadPrefault prefault;
     VmloadPrefaultCursor cursor;  /* the loading thread's */
     VmloadRamCounters pending;    /* not yet in counters */
@@ -77,6 +80,25 @@ static inline uint64_t vmload_ram_page_size(const VmloadRam *ram)
 static inline bool vmload_ram_page_bits_are_good(const VmloadRam *ram)
 {
     return ram->page_bits >= 8 && ram->page_bits <= 30;
+}
+
+/*
+ * @n pages came at @offset: for the first time and with content, or not. Behind pages in order, the
+ * next one may be guessed. The loading thread's, or under its wait.
+ */
+static inline void vmload_ram_note_straight(VmloadRam *ram,
+                                            VmloadRamBlock *block,
+                                            uint64_t offset, uint64_t n,
+                                            bool content)
+{
+    uint64_t bytes = n << ram->page_bits;
+
+    if (block != ram->straight_block || offset != ram->straight_next) {
+        ram->straight_bytes = 0;
+    }
+    ram->straight_block = block;
+    ram->straight_next = offset + bytes;
+    ram->straight_bytes = content ? ram->straight_bytes + bytes : 0;
 }
 
 /* Scratch memory of @length bytes kept in *@scratch; LIMIT: no memory. */

@@ -8,6 +8,7 @@
 #include "error.h"
 #include "places.h"
 #include "run.h"
+#include "straight.h"
 #include "xbzrle.h"
 
 #define X64 "0x%" G_GINT64_MODIFIER "x"
@@ -182,6 +183,7 @@ static bool ram_load_normal(VmloadRam *ram, VmloadReader *reader,
     bool ok = true;
 
     vmload_ram_block_claim(block, offset);
+    vmload_ram_note_straight(ram, block, offset, 1, true);
     vmload_prefault_note(&ram->prefault, &ram->cursor, block, offset, 1,
                          false, page_size);
     if (block->sink->host != NULL) {
@@ -399,6 +401,8 @@ static void ram_load_runs(VmloadRam *ram, VmloadReader *reader)
         uint64_t *pages = run.data == NULL ? &ram->pending.pages_zero
                                            : &ram->pending.pages_normal;
 
+        vmload_ram_note_straight(ram, block, run.offset, run.n,
+                                 run.data != NULL && run.before == 0);
         vmload_prefault_note(&ram->prefault, &ram->cursor, block, run.offset,
                              run.n, run.data == NULL,
                              vmload_ram_page_size(ram));
@@ -410,6 +414,22 @@ static void ram_load_runs(VmloadRam *ram, VmloadReader *reader)
     }
 }
 
+/* Where pages have come in order for long. False: it is of no use. */
+static bool ram_load_straight(VmloadRam *ram, VmloadReader *reader)
+{
+    uint64_t loaded;
+
+    if (ram->straight_block != ram->last_block ||
+        ram->straight_bytes < VMLOAD_RAM_STRAIGHT_WORTH) {
+        return false;
+    }
+    ram_publish_counters(ram);
+    loaded = vmload_straight_load(ram, reader, ram->straight_next);
+    /* What comes next is another record: the guess begins anew. */
+    ram->straight_bytes = 0;
+    return loaded != UINT64_MAX && loaded > 0;
+}
+
 /* Several threads, where that is possible and runs go on for long. */
 static void ram_load_places(VmloadRam *ram, VmloadReader *reader)
 {
@@ -417,6 +437,9 @@ static void ram_load_places(VmloadRam *ram, VmloadReader *reader)
     uint64_t loaded;
 
     if (ram->run_bytes < worth) {
+        return;
+    }
+    if (ram_load_straight(ram, reader)) {
         return;
     }
     ram->run_bytes = 0;
