@@ -83,8 +83,9 @@ static inline bool vmload_ram_page_bits_are_good(const VmloadRam *ram)
 }
 
 /*
- * @n pages came at @offset: for the first time and with content, or not. Behind pages in order, the
- * next one may be guessed. The loading thread's, or under its wait.
+ * @n pages came at @offset: for the first time and with content, or not.
+ * Behind pages in order, the next one may be guessed. For the loading thread,
+ * or one whose turn it is while that waits.
  */
 static inline void vmload_ram_note_straight(VmloadRam *ram,
                                             VmloadRamBlock *block,

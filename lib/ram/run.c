@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "run.h"
 
+#include "copy.h"
+
 #include <string.h>
 
 /* A record's word, and the byte that a zero page has behind it. */
@@ -101,8 +103,9 @@ uint64_t vmload_ram_run_place(const VmloadRam *ram, VmloadRamBlock *block,
     }
     host = block->sink->host + run->offset;
     for (i = 0; i < run->n; i++) {
-        memcpy(host + i * page_size, run->data + i * (RUN_WORD + page_size),
-               page_size);
+        vmload_copy_page(host + i * page_size,
+                         run->data + i * (RUN_WORD + page_size), page_size);
     }
+    vmload_copy_done();
     return run->n;
 }

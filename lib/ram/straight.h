@@ -13,10 +13,10 @@
 
 /*
  * Loads pages of the last block from where @reader stands, as long as they
- * are @first and each one the next, and come for the first time. Leaves @reader at the first record that is another one, or not there
- * to its end: memory then is as if nothing behind it had been read. Returns
- * how many bytes they were; UINT64_MAX: it is of no use here, and nothing
- * was done.
+ * are @first and each one the next, and come for the first time. Leaves
+ * @reader at the first record that is another one, or not there to its end:
+ * memory then is as if nothing behind it had been read. Returns how many
+ * bytes they were; UINT64_MAX: it is of no use here, and nothing was done.
  */
 uint64_t vmload_straight_load(VmloadRam *ram, VmloadReader *reader,
                               uint64_t first);

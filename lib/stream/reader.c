@@ -153,13 +153,6 @@ void vmload_reader_count(const VmloadReader *reader, uint64_t n)
     }
 }
 
-/* Absolute offset of what comes behind the window. */
-static uint64_t reader_window_end(const VmloadReader *reader)
-{
-    return vmload_channel_get_origin(reader->channel) + reader->base +
-           reader->tail;
-}
-
 VmloadWait vmload_reader_settle_wait(const VmloadReader *reader,
                                      int64_t settle_us)
 {
@@ -202,9 +195,9 @@ static bool reader_receive(VmloadReader *reader, const struct iovec *iov,
 
     *got = 0;
     result = reader->jumped
-                 ? vmload_channel_preadv(reader->channel, iov, n,
-                                         reader_window_end(reader), &wait,
-                                         &local)
+                 ? vmload_channel_preadv(
+                       reader->channel, iov, n,
+                       vmload_reader_get_window_end(reader), &wait, &local)
                  : vmload_channel_readv(reader->channel, iov, n, &wait,
                                         &local);
     if (result < 0) {
@@ -257,6 +250,45 @@ static bool reader_refill(VmloadReader *reader, int64_t settle_us,
     return true;
 }
 
+/* The window, which has no byte, becomes the start of the buffer. */
+static void reader_empty(VmloadReader *reader)
+{
+    g_return_if_fail(reader->head == reader->tail);
+    reader->base += reader->head;
+    reader->head = reader->tail = reader->again = 0;
+}
+
+bool vmload_reader_receive(VmloadReader *reader, const struct iovec *iov,
+                           uint32_t n, uint64_t *got, GError **error)
+{
+    *got = 0;
+    if (reader->failed != NULL) {
+        return reader_failed(reader, error);
+    }
+    reader_empty(reader);
+    if (!reader->end &&
+        !reader_receive(reader, iov, n, 0, got, NULL, error)) {
+        return false;
+    }
+    reader->base += *got;
+    return true;
+}
+
+void vmload_reader_give_back(VmloadReader *reader, const struct iovec *iov,
+                             uint32_t n)
+{
+    uint32_t i;
+
+    reader_empty(reader);
+    for (i = 0; i < n; i++) {
+        g_return_if_fail(iov[i].iov_len <= reader->capacity - reader->tail);
+        memcpy(reader->buffer + reader->tail, iov[i].iov_base,
+               iov[i].iov_len);
+        reader->tail += iov[i].iov_len;
+    }
+    reader->base -= reader->tail;
+}
+
 /* Gives up @length bytes of the window. */
 static void reader_advance(VmloadReader *reader, uint64_t length)
 {
@@ -288,12 +320,6 @@ static bool reader_fill(VmloadReader *reader, uint64_t length, GError **error)
     }
     if (reader->source) {
         return vmload_reader_source_fill(reader, length, error);
-    }
-    if (reader->tail - reader->head >= length) {
-        return true;
-    }
-    if (reader->failed != NULL) {
-        return reader_failed(reader, error);
     }
     if (reader->end) {
         return true;
@@ -342,9 +368,8 @@ static bool reader_read_direct(VmloadReader *reader, uint8_t *dest,
     uint64_t got;
 
     while (length > 0 && !reader->end && !reader->source) {
-        /* The window is empty here; what is behind it goes to its start. */
-        reader->base += reader->head;
-        reader->head = reader->tail = reader->again = 0;
+        /* What is behind the window goes to its start. */
+        reader_empty(reader);
         iov[0].iov_base = dest;
         iov[0].iov_len = length;
         iov[1].iov_base = reader->buffer;
@@ -688,61 +713,6 @@ bool vmload_reader_poll(VmloadReader *reader, int64_t settle_us, bool *got,
     }
     *got = reader->head < reader->tail;
     return true;
-}
-
-bool vmload_reader_is_seekable(const VmloadReader *reader)
-{
-    return reader->channel != NULL &&
-           vmload_channel_is_seekable(reader->channel);
-}
-
-uint64_t vmload_reader_get_position(const VmloadReader *reader)
-{
-    return vmload_channel_get_origin(reader->channel) +
-           vmload_reader_get_offset(reader);
-}
-
-void vmload_reader_seek(VmloadReader *reader, uint64_t position)
-{
-    uint64_t now = vmload_reader_get_position(reader);
-
-    g_return_if_fail(position >= now && position <= G_MAXINT64);
-    if (position - now <= reader->tail - reader->head) {
-        reader->head += position - now;
-        reader->again = 0;
-        return;
-    }
-    reader->base = position - vmload_channel_get_origin(reader->channel);
-    reader->head = reader->tail = reader->again = 0;
-    reader->jumped = true;
-    /* Maybe not: the file may have grown. The next read tells. */
-    reader->end = false;
-}
-
-uint64_t vmload_reader_get_window_end(const VmloadReader *reader)
-{
-    return reader_window_end(reader);
-}
-
-int64_t vmload_reader_peek_at(const VmloadReader *reader,
-                              const struct iovec *iov, uint32_t n,
-                              uint64_t position, GError **error)
-{
-    return vmload_channel_preadv(reader->channel, iov, n, position,
-                                 &reader->wait, error);
-}
-
-int64_t vmload_reader_preadv(const VmloadReader *reader,
-                             const struct iovec *iov, uint32_t n,
-                             uint64_t position, GError **error)
-{
-    int64_t got = vmload_channel_preadv(reader->channel, iov, n, position,
-                                        &reader->wait, error);
-
-    if (got > 0) {
-        vmload_reader_count(reader, (uint64_t)got);
-    }
-    return got;
 }
 
 void vmload_reader_attach(VmloadReader *reader, void *attached)

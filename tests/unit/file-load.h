@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* One block of RAM from a stream in a file, by one thread and by five. */
+/* One block of RAM from a stream, by one thread and by other means. */
 #ifndef VMLOAD_TEST_FILE_LOAD_H
 #define VMLOAD_TEST_FILE_LOAD_H
 
@@ -37,26 +37,92 @@ static VmloadPool *make_pool(void *opaque, const char *name,
     return vmload_pool_new(&ops, opaque, name, max_threads, error);
 }
 
-static void load_run(Load *load, const GByteArray *out, uint32_t threads,
+/* How it comes. */
+typedef enum {
+    LOAD_PLAIN,  /* all bytes are there: no guesses, no threads */
+    LOAD_FILE,   /* by five threads */
+    LOAD_STREAM, /* from a transport that gives what it likes */
+} Way;
+
+/* Bytes that come in pieces of changing length. */
+typedef struct {
+    const GByteArray *out;
+    uint64_t at;
+    uint32_t seed;
+    uint32_t calls;
+} Pieces;
+
+static Pieces pieces;
+
+static int64_t pieces_readv(void *opaque, const struct iovec *iov, uint32_t n,
+                            GError **error)
+{
+    static const uint32_t lengths[] = {
+        1, 7, 8, 9, P - 1, P + 7, P + 8, P + 9, 60000, 208 * 1024, UINT32_MAX,
+    };
+    Pieces *self = opaque;
+    uint64_t left = self->out->len - self->at;
+    int64_t done = 0;
+    uint32_t i;
+
+    (void)error;
+    self->seed = self->seed * 1664525u + 1013904223u;
+    self->calls++;
+    left = MIN(left, lengths[(self->seed >> 16) % G_N_ELEMENTS(lengths)]);
+    for (i = 0; i < n && left > 0; i++) {
+        uint64_t step = MIN(left, iov[i].iov_len);
+
+        memcpy(iov[i].iov_base, self->out->data + self->at, step);
+        self->at += step;
+        left -= step;
+        done += (int64_t)step;
+    }
+    return done;
+}
+
+static VmloadReader *load_reader(const GByteArray *out, Way way,
+                                 const VmloadWait *wait)
+{
+    static const VmloadChannelOps ops = {
+        VMLOAD_CHANNEL_OPS_INIT,
+        .readv = pieces_readv,
+    };
+    VmloadChannel *channel;
+    VmloadReader *reader;
+    GError *error = NULL;
+
+    if (way == LOAD_PLAIN) {
+        return vmload_reader_new_memory(out->data, out->len, 0);
+    }
+    pieces.out = out;
+    pieces.at = 0;
+    pieces.calls = 0;
+    channel = way == LOAD_FILE
+                  ? vmload_channel_new_memory(out->data, out->len, NULL, NULL)
+                  : vmload_channel_new_from_ops(&ops, &pieces, NULL, &error);
+    reader = vmload_reader_new_channel(channel, wait, &error);
+    vmload_reader_attach(reader, NULL);
+    return reader;
+}
+
+static void load_run(Load *load, const GByteArray *out, Way way,
                      uint32_t flags, bool cancelled)
 {
     VmloadRamEnv env = {.pool = make_pool};
     VmloadWait wait = {.cancel = NULL};
     GError *error = NULL;
-    VmloadChannel *channel;
     VmloadReader *reader;
 
     memset(load, 0, sizeof(*load));
     load->cancel = vmload_cancel_new(&error);
     env.cancel = wait.cancel = load->cancel;
     load->ram = vmload_ram_new(&env);
-    vmload_ram_set_threads(load->ram, threads);
+    vmload_ram_set_threads(load->ram, way == LOAD_FILE ? 5 : 1);
     load->raw = g_malloc0((PAGES + 1) * P);
     load->memory = load->raw + shift;
     fixture_add(load->ram, "one", PAGES * P, PAGES * P,
                 vmload_ram_sink_new_memory(load->memory), flags);
-    channel = vmload_channel_new_memory(out->data, out->len, NULL, NULL);
-    reader = vmload_reader_new_channel(channel, &wait, &error);
+    reader = load_reader(out, way, &wait);
     vmload_reader_set_counters(reader, &load->bytes, NULL);
     if (cancelled) {
         vmload_cancel_fire(load->cancel);
@@ -69,7 +135,6 @@ static void load_run(Load *load, const GByteArray *out, uint32_t threads,
     vmload_ram_stop(load->ram);
     vmload_ram_get_counters(load->ram, &load->counters);
     vmload_reader_free(reader);
-    vmload_channel_unref(channel);
 }
 
 static void load_clear(Load *load)
@@ -80,28 +145,29 @@ static void load_clear(Load *load)
     g_free(load->error);
 }
 
-/* By one thread and by five: everything that can be seen is the same. */
-static void compare(const GByteArray *out, uint32_t flags, bool fails)
+/* Both ways: everything that can be seen is the same. */
+static void compare(const GByteArray *out, Way way, uint32_t flags,
+                    bool fails)
 {
     Load one;
-    Load five;
+    Load two;
 
-    load_run(&one, out, 1, flags, false);
-    load_run(&five, out, 5, flags, false);
+    load_run(&one, out, LOAD_PLAIN, flags, false);
+    load_run(&two, out, way, flags, false);
     assert_int_equal(one.error != NULL, fails);
-    if (g_strcmp0(one.error, five.error) != 0) {
-        fail_msg("one thread: %s; five: %s", one.error, five.error);
+    if (g_strcmp0(one.error, two.error) != 0) {
+        fail_msg("plain: %s; way %d: %s", one.error, way, two.error);
     }
-    assert_memory_equal(one.memory, five.memory, PAGES * P);
-    assert_int_equal(one.offset, five.offset);
-    assert_int_equal(one.counters.pages_normal, five.counters.pages_normal);
-    assert_int_equal(one.counters.pages_zero, five.counters.pages_zero);
-    assert_int_equal(one.counters.bytes_placed, five.counters.bytes_placed);
+    assert_memory_equal(one.memory, two.memory, PAGES * P);
+    assert_int_equal(one.offset, two.offset);
+    assert_int_equal(one.counters.pages_normal, two.counters.pages_normal);
+    assert_int_equal(one.counters.pages_zero, two.counters.pages_zero);
+    assert_int_equal(one.counters.bytes_placed, two.counters.bytes_placed);
     if (!fails) {
-        assert_int_equal(five.bytes, out->len);
+        assert_int_equal(two.bytes, out->len);
     }
     load_clear(&one);
-    load_clear(&five);
+    load_clear(&two);
 }
 
 static void put_page(GByteArray *out, bool first, uint64_t page,

@@ -43,7 +43,7 @@ static void test_same(void **state)
 
         pools = 0;
         sw_ram_eos(out);
-        compare(out, i % 3 == 0 ? 0 : VMLOAD_RAM_KNOWN_ZERO, false);
+        compare(out, LOAD_FILE, i % 3 == 0 ? 0 : VMLOAD_RAM_KNOWN_ZERO, false);
         assert_true(pools > 0);
         g_byte_array_unref(out);
     }
@@ -58,7 +58,7 @@ static void test_rounds(void **state)
     put_pages(out, 8, true);
     put_pages(out, 9, false);
     sw_ram_eos(out);
-    compare(out, VMLOAD_RAM_KNOWN_ZERO, false);
+    compare(out, LOAD_FILE, VMLOAD_RAM_KNOWN_ZERO, false);
     g_byte_array_unref(out);
 }
 
@@ -70,7 +70,7 @@ static void test_cut(void **state)
     (void)state;
     for (cut = 0; cut < 40; cut++) {
         g_byte_array_set_size(out, out->len - 1 - cut * 2311);
-        compare(out, 0, true);
+        compare(out, LOAD_FILE, 0, true);
     }
     g_byte_array_unref(out);
 }
@@ -89,7 +89,7 @@ static void test_wrong(void **state)
 
         sw_be64(out, words[i]);
         sw_fill(out, 0xa5, 300000 + i * 7);
-        compare(out, 0, true);
+        compare(out, LOAD_FILE, 0, true);
         g_byte_array_unref(out);
     }
 }
@@ -101,7 +101,7 @@ static void test_cancel(void **state)
 
     (void)state;
     sw_ram_eos(out);
-    load_run(&load, out, 4, 0, true);
+    load_run(&load, out, LOAD_FILE, 0, true);
     assert_non_null(load.error);
     load_clear(&load);
     g_byte_array_unref(out);
