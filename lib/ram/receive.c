@@ -87,7 +87,10 @@ static bool receive_window(Receive *self)
     return true;
 }
 
-/* One read of what is missing, in front of an empty window. False: the end, or an error: it is sticky. */
+/*
+ * One read of what is missing; the window is empty. False: the end, or an
+ * error, which is sticky.
+ */
 static bool receive_more(Receive *self)
 {
     uint32_t n = (uint32_t)(2 * self->n);
