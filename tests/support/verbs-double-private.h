@@ -93,6 +93,7 @@ typedef struct {
     int fail_nth;
     bool failed;
     const char *fail_name;
+    const char *fail_always;
     int fail_errno;
     int fail_times;
     const char *wrong;

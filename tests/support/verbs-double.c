@@ -8,6 +8,9 @@
 
 VdState vd;
 
+/* What vd_reset() leaves. */
+static const char *fail_next;
+
 void vd_wrong(const char *what)
 {
     if (vd.wrong == NULL) {
@@ -23,6 +26,11 @@ bool vd_may(const char *name)
     if (number == vd.fail_nth) {
         vd.failed = true;
         errno = ENOMEM;
+        return false;
+    }
+    if (vd.fail_always != NULL && strcmp(vd.fail_always, name) == 0) {
+        vd.failed = true;
+        errno = EOPNOTSUPP;
         return false;
     }
     if (vd.fail_times > 0 && strcmp(vd.fail_name, name) == 0) {
@@ -300,6 +308,7 @@ void vd_reset(void)
     memset(&vd, 0, sizeof(vd));
     vd.ready = true;
     vd.fail_nth = -1;
+    vd.fail_always = g_steal_pointer(&fail_next);
     vd.main = VD_MAIN;
     vd.back_number = VD_BACK;
     vd.peer = 7;
@@ -337,6 +346,11 @@ void vd_fail_call(const char *name, int errnum, int times)
     vd.fail_errno = errnum;
     vd.fail_times = times;
     g_mutex_unlock(&vd.lock);
+}
+
+void vd_fail_next_reset(const char *name)
+{
+    fail_next = name;
 }
 
 void vd_fail_registrations(int first, int n, int errnum)

@@ -31,6 +31,8 @@ void vd_fail_nth(int nth);
 bool vd_has_failed(void);
 /* Every call of this name fails with this errno, as often as @times. */
 void vd_fail_call(const char *name, int errnum, int times);
+/* And every one of this name, without end, from the next vd_reset() on. */
+void vd_fail_next_reset(const char *name);
 
 /*
  * Guest memory: the registrations number @first to @first + @n - 1, from 0,

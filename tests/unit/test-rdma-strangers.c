@@ -171,6 +171,58 @@ static void test_late_stranger(void **state)
     rdma_close(&rdma);
 }
 
+/*
+ * Events in any order, on the first connection before it is established and
+ * after, and on the second: nothing is lost, nothing dies too early, and a
+ * cancel ends what goes on.
+ */
+static const enum rdma_cm_event_type events[] = {
+    RDMA_CM_EVENT_ESTABLISHED,    RDMA_CM_EVENT_DISCONNECTED,
+    RDMA_CM_EVENT_DEVICE_REMOVAL, RDMA_CM_EVENT_REJECTED,
+    RDMA_CM_EVENT_CONNECT_ERROR,  RDMA_CM_EVENT_UNREACHABLE,
+    RDMA_CM_EVENT_TIMEWAIT_EXIT,  RDMA_CM_EVENT_ADDR_CHANGE,
+};
+
+static void run_events(enum rdma_cm_event_type first,
+                       enum rdma_cm_event_type second, int on, bool held)
+{
+    Rdma rdma;
+    int i;
+
+    rdma_open(&rdma, NULL);
+    rdma.back = true;
+    assert_true(rdma_await(&rdma));
+    vd_hold_established(held);
+    vd_connect_source(0);
+    vd_connect_source(0);
+    rdma_queue_start(&rdma);
+    assert_true(vmload_loader_start(rdma.loader, NULL));
+    while (!vd_is_accepted(VD_BACK) && g_atomic_int_get(&rdma.refused) == 0) {
+        g_usleep(100);
+    }
+    vd_event(on, first);
+    vd_event(on, second);
+    for (i = 0; i < 10 && g_atomic_int_get(&rdma.finished) == 0; i++) {
+        g_usleep(100);
+    }
+    vmload_loader_cancel(rdma.loader);
+    assert_false(vmload_loader_wait(rdma.loader, &rdma.error));
+    assert_non_null(rdma.error);
+    rdma_close(&rdma);
+}
+
+static void test_events(void **state)
+{
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < 4 * G_N_ELEMENTS(events) * G_N_ELEMENTS(events); i++) {
+        run_events(events[i / 4 % G_N_ELEMENTS(events)],
+                   events[i / 4 / G_N_ELEMENTS(events)],
+                   i % 2 == 0 ? VD_MAIN : VD_BACK, i / 2 % 2 != 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -181,6 +233,7 @@ int main(void)
         cmocka_unit_test(test_leaving_stranger),
         cmocka_unit_test(test_back_stranger),
         cmocka_unit_test(test_late_stranger),
+        cmocka_unit_test(test_events),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,10 +5,6 @@
 #include <errno.h>
 #include <sys/resource.h>
 
-#include "channel/channel.h"
-#include "channel/rdma/listener.h"
-#include "channel/uri.h"
-
 static uint32_t be32_at(const GByteArray *bytes, guint at)
 {
     uint32_t value;
@@ -328,6 +324,22 @@ static void test_ready_fails(void **state)
     rdma_close(&rdma);
 }
 
+/* The source is gone without a word, in the middle. */
+static void test_ready_fails_later(void **state)
+{
+    Rdma rdma;
+
+    (void)state;
+    rdma_open(&rdma, NULL);
+    assert_true(rdma_await(&rdma));
+    vd_connect_source(0);
+    rdma_queue_start(&rdma);
+    vd_queue_status(IBV_WC_RETRY_EXC_ERR);
+    assert_false(rdma_run(&rdma));
+    assert_unit_error(&rdma.error, VMLOAD_ERROR_IO, "does not answer");
+    rdma_close(&rdma);
+}
+
 static void test_without_credit(void **state)
 {
     Rdma rdma;
@@ -429,6 +441,32 @@ static void test_paging(void **state)
     run_refused(&rdma, EOPNOTSUPP, 1);
     assert_true(rdma.loaded);
     rdma_close(&rdma);
+}
+
+/* Or the device says that it can, and then cannot. */
+static void test_paging_fails(void **state)
+{
+    static const struct {
+        const char *call;
+        bool loaded;
+    } rows[] = {
+        {"ibv_query_device_ex", false}, {"odp", false},
+        {"ibv_advise_mr", true},
+    };
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < G_N_ELEMENTS(rows); i++) {
+        Rdma rdma;
+
+        vd_fail_next_reset(rows[i].call);
+        run_refused(&rdma, EOPNOTSUPP, 1);
+        assert_int_equal(rdma.loaded, rows[i].loaded);
+        if (!rdma.loaded) {
+            assert_unit_error(&rdma.error, VMLOAD_ERROR_IO, "cannot pin");
+        }
+        rdma_close(&rdma);
+    }
 }
 
 static void test_limit(void **state)
@@ -565,96 +603,6 @@ static void test_cancel(void **state)
     }
 }
 
-typedef struct {
-    VmloadChannel *channel;
-    bool write;
-    GError *error;
-    int64_t result;
-    int done; /* atomic */
-} Waiter;
-
-static gpointer wait_thread(gpointer opaque)
-{
-    static const VmloadWait forever;
-    Waiter *waiter = opaque;
-    uint8_t byte = 0;
-    struct iovec iov = {&byte, 1};
-
-    if (waiter->write) {
-        waiter->result = vmload_channel_write(waiter->channel, &byte, 1,
-                                              &forever, &waiter->error);
-    } else {
-        waiter->result = vmload_channel_readv(waiter->channel, &iov, 1,
-                                              &forever, &waiter->error);
-    }
-    g_atomic_int_set(&waiter->done, 1);
-    return NULL;
-}
-
-/* Shuts one direction: who waits there wakes, who waits in the other not. */
-static void check_shutdown(VmloadDirection direction)
-{
-    VmloadUri uri = {.host = (char *)(uintptr_t) "h",
-                     .port = (char *)(uintptr_t) "1"};
-    static const VmloadWait forever;
-    VmloadRdmaListener *listener;
-    Waiter waiters[2] = {{.write = false}, {.write = true}};
-    GThread *threads[2];
-    uint8_t bytes[8];
-    struct iovec iov = {bytes, sizeof(bytes)};
-    VmloadChannel *channel;
-    int woken = direction == VMLOAD_DIRECTION_WRITE;
-    int i;
-
-    vd_reset();
-    vd_hold_credits(true);
-    listener = vmload_rdma_listener_new(&uri, NULL);
-    assert_non_null(listener);
-    vd_connect_source(0);
-    vd_connect_source(0);
-    vd_queue(T_FILE, 0, "QEVM", 4);
-    channel = vmload_rdma_listener_accept(listener, &forever, 0, NULL,
-                                          NULL, NULL);
-    assert_non_null(channel);
-    assert_int_equal(
-        vmload_channel_readv(channel, &iov, 1, &forever, NULL), 4);
-    for (i = 0; i < 2; i++) {
-        waiters[i].channel = channel;
-        threads[i] = g_thread_new("wait", wait_thread, &waiters[i]);
-    }
-    settle();
-    assert_true(vmload_channel_shutdown(channel, direction, NULL));
-    g_thread_join(threads[woken]);
-    settle();
-    assert_int_equal(g_atomic_int_get(&waiters[1 - woken].done), 0);
-    /* The read sees an end, the write an error. */
-    assert_int_equal(waiters[woken].result, 0);
-    assert_int_equal(waiters[woken].error != NULL, woken == 1);
-    assert_true(
-        vmload_channel_shutdown(channel, VMLOAD_DIRECTION_BOTH, NULL));
-    g_thread_join(threads[1 - woken]);
-    assert_int_equal(waiters[1 - woken].error != NULL, woken == 0);
-    for (i = 0; i < 2; i++) {
-        g_clear_error(&waiters[i].error);
-    }
-    vmload_channel_unref(channel);
-    vmload_rdma_listener_unref(listener);
-    assert_int_equal(vd_count_alive(), 0);
-    assert_null(vd_get_wrong());
-}
-
-static void test_shutdown_read(void **state)
-{
-    (void)state;
-    check_shutdown(VMLOAD_DIRECTION_READ);
-}
-
-static void test_shutdown_write(void **state)
-{
-    (void)state;
-    check_shutdown(VMLOAD_DIRECTION_WRITE);
-}
-
 /* --- every call fails once ------------------------------------------------ */
 
 /* What fails before the stream begins only costs this connection. */
@@ -730,15 +678,15 @@ int main(void)
         cmocka_unit_test(test_bad_ranges),
         cmocka_unit_test(test_bad_messages),
         cmocka_unit_test(test_ready_fails),
+        cmocka_unit_test(test_ready_fails_later),
         cmocka_unit_test(test_without_credit),
         cmocka_unit_test(test_unregister),
         cmocka_unit_test(test_memlock),
         cmocka_unit_test(test_paging),
+        cmocka_unit_test(test_paging_fails),
         cmocka_unit_test(test_limit),
         cmocka_unit_test(test_no_memory),
         cmocka_unit_test(test_cancel),
-        cmocka_unit_test(test_shutdown_read),
-        cmocka_unit_test(test_shutdown_write),
         cmocka_unit_test(test_every_call_fails),
     };
 

@@ -729,5 +729,8 @@ VmloadChannel *vmload_rdma_listener_accept(VmloadRdmaListener *listener,
         vmload_rdma_pair_free(pair);
         return NULL;
     }
+    /* Who waits for the place of the source need not wait any longer. */
+    (void)vmload_rdma_listener_dispatch(listener, NULL);
+    vmload_rdma_listener_report(listener, pair);
     return vmload_rdma_pair_make_channel(pair, error);
 }
