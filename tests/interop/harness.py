@@ -483,8 +483,8 @@ class Receiver:
     serial = 0
 
     def __init__(self, folder, uri, *options, pass_fds=(), visible=False,
-                 wrapper=()):
-        """VISIBLE: its output goes where ours goes; else it is quiet.
+                 wrapper=(), quiet=True):
+        """VISIBLE: its output goes where ours goes; else it is QUIET.
         WRAPPER: a command that runs it."""
         Receiver.serial += 1
         base = os.path.join(folder, "vmload%d" % Receiver.serial)
@@ -499,7 +499,7 @@ class Receiver:
         command = [*wrapper, vmload_binary(), "receive", "--ram-dir", self.ram_dir,
                    "--devices", self.devices_path,
                    "--stats", self.stats_path]
-        if not visible:
+        if quiet and not visible:
             command.append("--quiet")
         command += [*options, uri]
         with open(self.stderr_path, "wb") as stderr:

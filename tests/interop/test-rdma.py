@@ -436,7 +436,7 @@ def test_hostile_messages(folder):
     the peer is disconnected, and the source is awaited."""
     for part in (HOSTILE[:5], HOSTILE[5:]):     # vmload tells of eight
         uri = Source.uri()
-        receiver = Receiver(folder, uri)
+        receiver = Receiver(folder, uri, quiet=False)
         for action, words in part:
             peer(uri, action, "gone")
             refused(receiver, words)
@@ -456,7 +456,7 @@ def test_cut_streams(folder):
         check_failed(receiver.finish(PROMPT))
     # Less than its magic: that may have been anybody.
     uri = Source.uri()
-    receiver = Receiver(folder, uri)
+    receiver = Receiver(folder, uri, quiet=False)
     for length in (0, 1):
         peer(uri, "part:%d:%s" % (length, stream))
     refused(receiver, "end of the connection|1 bytes")
@@ -467,7 +467,7 @@ def test_cut_streams(folder):
 def test_silent_peer(folder):
     """Connected, and nothing comes: it is sent away, or the user ends it."""
     uri = Source.uri()
-    receiver = Receiver(folder, uri, "--stall-timeout", "3")
+    receiver = Receiver(folder, uri, "--stall-timeout", "3", quiet=False)
     peer(uri, "gone")
     refused(receiver, "beginning of a stream")
     peer(uri, "file:" + os.path.join(STREAMS, "none.stream"), "gone")
