@@ -610,6 +610,26 @@ VMLOAD_EXPORT void vmload_loader_finished(VmloadLoader *loader,
                                           const GError *error);
 
 /**
+ * vmload_loader_note_fault:
+ * @loader: the loader.
+ * @thread_id: who waits for the page, as gettid() names it, and userfaultfd
+ *     with UFFD_FEATURE_THREAD_ID.
+ * @ns: nanoseconds it has waited so far.
+ *
+ * For who brings pages of the guest's memory that others fault on. Called
+ * before the page is put in its place, while the thread still waits: if it is
+ * one that loads and holds the big lock for that, the time is counted in
+ * VmloadStats.lock_fault_wait_ns, apart from waits for bytes. Of other
+ * threads nothing is counted. A thread that serves faults takes no lock here.
+ *
+ * Errors: none.
+ * States: any. Threads: any. Blocks: no.
+ * Since: 0.1
+ */
+VMLOAD_EXPORT void vmload_loader_note_fault(VmloadLoader *loader,
+                                            uint32_t thread_id, uint64_t ns);
+
+/**
  * vmload_loader_get_cancel_fd:
  * @loader: the loader.
  *

@@ -32,8 +32,8 @@ G_BEGIN_DECLS
  *     construction, counted so that a test can prove it.
  * @lock_io_waits: how often that happened: 0.
  * @lock_fault_wait_ns: time that callbacks waited, with the lock held, for
- *     guest pages that had not arrived. That is postcopy's, which this
- *     version does not have: 0.
+ *     guest pages that had not arrived, as whoever serves those pages told by
+ *     vmload_loader_note_fault(). This version serves none itself.
  * @io_wait_ns: time waited for bytes in total, without the lock.
  * @start_ns: when the first byte was there, CLOCK_MONOTONIC.
  * @last_byte_ns: when the last byte was there.
@@ -124,7 +124,8 @@ typedef struct {
  * @records: sections loaded for it.
  * @name: its idstr, NUL-terminated.
  * @bytes: bytes of payload.
- * @staging_ns: time from the section's header to its last byte, staging.
+ * @staging_ns: time in which bytes of its sections were awaited and received,
+ *     to be staged; 0 if all of them were there already.
  * @lock_wait_ns: time spent to get the big lock for it.
  * @lock_held_ns: time the big lock was held for it.
  * @callback_ns: time in the host's callbacks.

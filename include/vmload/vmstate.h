@@ -314,13 +314,18 @@ struct VmloadStateDesc {
  * @lock: VMLOAD_LOCK_WHOLE (zero) or VMLOAD_LOCK_APPLY, for all records.
  * @flags: APPLY: zero or VMLOAD_DEVICE_CONCURRENT.
  * @reserved: zero.
- * @object_size: APPLY: bytes of the object.
+ * @object_size: APPLY: bytes of the object. WHOLE: the same, or zero.
  * @after: (array zero-terminated=1) (nullable): CONCURRENT: as in
  *     VmloadDeviceOps.
  *
  * How vmload_loader_add_state_with_options() loads a device.
  *
- * VMLOAD_LOCK_WHOLE: with the big lock held, straight into the object.
+ * VMLOAD_LOCK_WHOLE: with the big lock held, straight into the object. With
+ * @object_size, and a description that APPLY would take, the description says
+ * where the section ends in a stream without footers: it is decoded into a
+ * shadow first, which is thrown away, in the same hold, and again when more
+ * bytes are there. What APPLY asks of the callbacks that decoding calls holds
+ * there, but for the lock.
  *
  * VMLOAD_LOCK_APPLY: decoded without the lock into a shadow, which begins as
  * a copy of the object that is taken in a short hold. With the lock, the

@@ -153,6 +153,15 @@ bool vmload_registry_add(VmloadRegistry *registry, const char *idstr,
     return true;
 }
 
+void vmload_registry_note_measured(VmloadRegistry *registry)
+{
+    VmloadRegistered *last;
+
+    g_return_if_fail(registry->devices->len > 0);
+    last = g_ptr_array_index(registry->devices, registry->devices->len - 1);
+    last->measured = true;
+}
+
 const VmloadRegistered *vmload_registry_find(const VmloadRegistry *registry,
                                              const char *idstr,
                                              uint32_t instance_id)

@@ -17,6 +17,7 @@ typedef struct {
     VmloadDeviceOps ops;
     void *opaque;
     GDestroyNotify destroy;
+    bool measured; /* its `load` first looks where the payload ends */
 } VmloadRegistered;
 
 VmloadRegistry *vmload_registry_new(void);
@@ -30,6 +31,12 @@ bool vmload_registry_add(VmloadRegistry *registry, const char *idstr,
                          uint32_t max_version, const VmloadLockPlan *plan,
                          const VmloadDeviceOps *ops, void *opaque,
                          GDestroyNotify destroy, GError **error);
+
+/*
+ * The last one's `load` changes nothing before it has seen that all bytes are
+ * there, in streams without footers.
+ */
+void vmload_registry_note_measured(VmloadRegistry *registry);
 
 /* NULL if nobody registered it. */
 const VmloadRegistered *vmload_registry_find(const VmloadRegistry *registry,

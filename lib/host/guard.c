@@ -4,6 +4,8 @@
 #include "clock.h"
 
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 void vmload_guard_init(VmloadGuard *guard, const VmloadHostOps *ops,
                        void *opaque)
@@ -19,9 +21,21 @@ void vmload_guard_clear(VmloadGuard *guard)
     g_mutex_clear(&guard->mutex);
 }
 
+/* Asks the kernel once a thread: a hold may be shorter than a system call. */
+static uint32_t own_tid(void)
+{
+    static __thread uint32_t tid;
+
+    if (tid == 0) {
+        tid = (uint32_t)syscall(SYS_gettid);
+    }
+    return tid;
+}
+
 void vmload_guard_adopt(VmloadGuard *guard)
 {
     guard->caller_locked = true;
+    __atomic_store_n(&guard->owner_tid, own_tid(), __ATOMIC_RELAXED);
     __atomic_store_n(&guard->owner, g_thread_self(), __ATOMIC_RELAXED);
 }
 
@@ -38,19 +52,70 @@ static void guard_check_held(VmloadGuard *guard)
 /* A thread that wants the lock and gets no processor is not waited for. */
 #define PATIENCE_NS 1000000
 
+/* So long we may hold the lock, in one hold after the other, without a gap. */
+#define ROW_NS 1750000
+
+/* What is a gap: a thread that waits needs about that long to be woken. */
+#define GAP_NS 50000
+
 /*
  * A mutex is no queue: who gives it and takes it again at once is faster than
  * a thread that has yet to be woken, and a device phase is one hold after the
  * other. A host that can tell is asked.
  */
+static void guard_let_wanting(VmloadGuard *guard)
+{
+    uint64_t deadline;
+
+    if (!guard->ops->lock_is_wanted(guard->opaque)) {
+        return;
+    }
+    deadline = vmload_clock_ns() + PATIENCE_NS;
+    do {
+        g_usleep(1);
+    } while (guard->ops->lock_is_wanted(guard->opaque) &&
+             vmload_clock_ns() < deadline);
+}
+
+/*
+ * A host that cannot tell: whoever was woken when we gave the lock needs this
+ * long to take it, so after a row of holds without such a gap there is one.
+ */
+static void guard_rest(VmloadGuard *guard)
+{
+    uint64_t row = __atomic_load_n(&guard->row_ns, __ATOMIC_RELAXED);
+
+    if (row >= ROW_NS) {
+        if (vmload_clock_ns() -
+                __atomic_load_n(&guard->given_ns, __ATOMIC_RELAXED) <
+            GAP_NS) {
+            __atomic_fetch_add(&guard->rests, 1, __ATOMIC_RELAXED);
+            g_usleep(1);
+        }
+        __atomic_store_n(&guard->row_ns, 0, __ATOMIC_RELAXED);
+    }
+}
+
+/* Before the lock is taken, never with it. */
 static void guard_let_others(VmloadGuard *guard)
 {
-    uint64_t deadline = vmload_clock_ns() + PATIENCE_NS;
+    if (guard->ops->lock_is_wanted != NULL) {
+        guard_let_wanting(guard);
+    } else if (guard->ops->lock != NULL) {
+        guard_rest(guard);
+    }
+}
 
-    while (guard->ops->lock_is_wanted != NULL &&
-           guard->ops->lock_is_wanted(guard->opaque) &&
-           vmload_clock_ns() < deadline) {
-        g_usleep(1);
+/* Who has the host's lock is the only one who counts. */
+static void guard_count(const VmloadGuard *guard, uint64_t *counter,
+                        uint64_t n)
+{
+    if (guard->ops->lock != NULL) {
+        __atomic_store_n(counter,
+                         __atomic_load_n(counter, __ATOMIC_RELAXED) + n,
+                         __ATOMIC_RELAXED);
+    } else {
+        __atomic_fetch_add(counter, n, __ATOMIC_RELAXED);
     }
 }
 
@@ -81,16 +146,23 @@ void vmload_guard_lock(VmloadGuard *guard, VmloadHold *hold, const char *what,
     hold->wait_ns = hold->taken_ns - before;
     hold->outer = __atomic_exchange_n(&guard->owner, g_thread_self(),
                                       __ATOMIC_RELAXED);
-    __atomic_fetch_add(&guard->holds, 1, __ATOMIC_RELAXED);
-    __atomic_fetch_add(&guard->wait_ns, hold->wait_ns, __ATOMIC_RELAXED);
+    hold->outer_tid = __atomic_exchange_n(&guard->owner_tid, own_tid(),
+                                          __ATOMIC_RELAXED);
+    guard_count(guard, &guard->holds, 1);
+    guard_count(guard, &guard->wait_ns, hold->wait_ns);
 }
 
 /* The lock is given back already: readers of the site keep nobody from it. */
 static void note_longest(VmloadGuard *guard, const VmloadHold *hold)
 {
+    if (hold->held_ns <=
+        __atomic_load_n(&guard->held_max_ns, __ATOMIC_RELAXED)) {
+        return;
+    }
     g_mutex_lock(&guard->mutex);
     if (hold->held_ns > guard->held_max_ns) {
-        guard->held_max_ns = hold->held_ns;
+        __atomic_store_n(&guard->held_max_ns, hold->held_ns,
+                         __ATOMIC_RELAXED);
         if (hold->name != NULL) {
             g_snprintf(guard->held_max_site, sizeof(guard->held_max_site),
                        "%s '%s' instance %u", hold->what, hold->name,
@@ -115,15 +187,31 @@ uint64_t vmload_guard_get_longest(VmloadGuard *guard,
     return ns;
 }
 
+/* Two threads of ours that hold in turn are one row: a guess will do. */
+static void note_row(VmloadGuard *guard, const VmloadHold *hold, uint64_t now)
+{
+    uint64_t given = __atomic_load_n(&guard->given_ns, __ATOMIC_RELAXED);
+    uint64_t row = __atomic_load_n(&guard->row_ns, __ATOMIC_RELAXED);
+
+    if (hold->taken_ns - hold->wait_ns - given >= GAP_NS) {
+        row = 0;
+    }
+    __atomic_store_n(&guard->row_ns, row + hold->held_ns, __ATOMIC_RELAXED);
+    __atomic_store_n(&guard->given_ns, now, __ATOMIC_RELAXED);
+}
+
 void vmload_guard_unlock(VmloadGuard *guard, VmloadHold *hold)
 {
+    uint64_t now;
+
     guard_check_held(guard);
-    hold->held_ns = vmload_clock_ns() - hold->taken_ns;
+    now = vmload_clock_ns();
+    hold->held_ns = now - hold->taken_ns;
     if (hold->nested) {
         return;
     }
-    __atomic_fetch_add(&guard->held_total_ns, hold->held_ns,
-                       __ATOMIC_RELAXED);
+    note_row(guard, hold, now);
+    guard_count(guard, &guard->held_total_ns, hold->held_ns);
     /*
      * A callback may drop the lock and another thread of ours take it
      * meanwhile: that hold ends where it began. Without a lock of the host's
@@ -131,6 +219,9 @@ void vmload_guard_unlock(VmloadGuard *guard, VmloadHold *hold)
      */
     __atomic_store_n(&guard->owner,
                      guard->ops->lock != NULL ? hold->outer : NULL,
+                     __ATOMIC_RELAXED);
+    __atomic_store_n(&guard->owner_tid,
+                     guard->ops->lock != NULL ? hold->outer_tid : 0,
                      __ATOMIC_RELAXED);
     if (guard->ops->unlock != NULL) {
         guard->ops->unlock(guard->opaque);
@@ -171,5 +262,14 @@ void vmload_guard_count_io_wait(VmloadGuard *guard, uint64_t ns)
     if (vmload_guard_is_held(guard)) {
         __atomic_fetch_add(&guard->io_wait_ns, ns, __ATOMIC_RELAXED);
         __atomic_fetch_add(&guard->io_waits, 1, __ATOMIC_RELAXED);
+    }
+}
+
+void vmload_guard_count_fault_wait(VmloadGuard *guard, uint32_t tid,
+                                   uint64_t ns)
+{
+    if (tid != 0 &&
+        tid == __atomic_load_n(&guard->owner_tid, __ATOMIC_RELAXED)) {
+        __atomic_fetch_add(&guard->fault_wait_ns, ns, __ATOMIC_RELAXED);
     }
 }

@@ -17,14 +17,19 @@ typedef struct {
     void *opaque;
     bool caller_locked; /* vmload_loader_run() under the caller's lock */
     GThread *owner;     /* atomic: the loading thread while it holds the lock */
+    uint32_t owner_tid; /* atomic: the same, as the kernel knows it; 0: none */
     /* Atomic counters, nanoseconds. */
     uint64_t holds;
     uint64_t wait_ns;
     uint64_t held_total_ns;
     uint64_t io_wait_ns;
     uint64_t io_waits;
+    uint64_t fault_wait_ns;
+    uint64_t row_ns;   /* of holds one after the other, without a gap */
+    uint64_t given_ns; /* when the last one ended */
+    uint64_t rests;    /* gaps that were made */
     GMutex mutex; /* leaf: guards the longest hold and its site */
-    uint64_t held_max_ns;
+    uint64_t held_max_ns; /* also read without the mutex */
     char held_max_site[VMLOAD_GUARD_SITE];
 } VmloadGuard;
 
@@ -35,6 +40,7 @@ typedef struct {
     uint64_t held_ns;  /* set by vmload_guard_unlock() */
     bool nested;       /* the lock was held already: nothing to give back */
     GThread *outer;    /* whose callback has dropped the lock meanwhile */
+    uint32_t outer_tid;
     const char *what;  /* the site: a static string */
     const char *name;  /* a device's, nullable, borrowed until unlock */
     uint32_t instance_id;
@@ -83,5 +89,12 @@ uint64_t vmload_guard_get_longest(VmloadGuard *guard,
 
 /* This thread has waited @ns for bytes: counted if it held the lock. */
 void vmload_guard_count_io_wait(VmloadGuard *guard, uint64_t ns);
+
+/*
+ * Thread @tid of the kernel's, which waits at this moment, has waited @ns for
+ * a page: counted if it holds the lock. Any thread.
+ */
+void vmload_guard_count_fault_wait(VmloadGuard *guard, uint32_t tid,
+                                   uint64_t ns);
 
 #endif

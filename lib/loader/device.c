@@ -71,6 +71,15 @@ bool vmload_target_is_concurrent(const VmloadLoader *loader,
            !vmload_guard_is_held(&loader->guard);
 }
 
+bool vmload_target_is_measured(const VmloadLoader *loader,
+                               const VmloadTarget *target)
+{
+    return target->kind == VMLOAD_TARGET_REGISTERED &&
+           target->lock == VMLOAD_LOCK_WHOLE &&
+           target->registered->measured &&
+           !vmload_loader_has_footers(loader);
+}
+
 bool vmload_target_peek(VmloadLoader *loader, const VmloadSection *section,
                         VmloadTarget *target)
 {
@@ -245,11 +254,14 @@ static void cost_add_hold(VmloadCost *cost, const VmloadHold *hold)
 }
 
 /* A parse has no effect but what it returns: it may always be called again. */
-static void note_restartable(const VmloadDeviceOps *ops, VmloadLock lock,
+static void note_restartable(const VmloadLoader *loader,
+                             const VmloadTarget *target,
+                             const VmloadDeviceOps *ops,
                              VmloadAttempt *attempt)
 {
     if (attempt != NULL) {
-        attempt->restartable = lock == VMLOAD_LOCK_APPLY ||
+        attempt->restartable = target->lock == VMLOAD_LOCK_APPLY ||
+                               vmload_target_is_measured(loader, target) ||
                                (ops->flags & VMLOAD_DEVICE_RESTARTABLE) != 0;
     }
 }
@@ -273,7 +285,7 @@ static bool load_whole(VmloadLoader *loader, const VmloadTarget *target,
         cost_add_hold(cost, &hold);
         return ok && load_unknown(loader, section, reader, error);
     }
-    note_restartable(&found.ops, target->lock, attempt);
+    note_restartable(loader, target, &found.ops, attempt);
     ok = found.ops.load(found.device.opaque, reader, section, &local);
     vmload_guard_unlock(&loader->guard, &hold);
     cost_add_hold(cost, &hold);
@@ -411,7 +423,7 @@ static bool load_unlocked(VmloadLoader *loader, const VmloadTarget *target,
     if (!found.known) {
         return load_unknown(loader, section, reader, error);
     }
-    note_restartable(&found.ops, target->lock, attempt);
+    note_restartable(loader, target, &found.ops, attempt);
     return target->lock == VMLOAD_LOCK_APPLY
                ? load_apply(loader, &found, reader, section, cost, attempt,
                             error)

@@ -116,7 +116,7 @@ struct VmloadLoader {
     VmloadHold ram_hold; /* around a block's resize */
     struct VmloadPendingList *pending; /* staged, not applied; nullable */
     struct VmloadAhead *ahead;         /* parses under way; nullable */
-    GHashTable *applied; /* set of idstr that are applied */
+    GTree *applied; /* set of idstr that are applied */
     char *vmdesc;
     uint64_t vmdesc_length;
     GError *outcome; /* NULL: completed */
@@ -245,6 +245,13 @@ bool vmload_target_check(VmloadLoader *loader, const VmloadSection *section,
 /* Registered, with a parse that may run on another thread. */
 bool vmload_target_is_concurrent(const VmloadLoader *loader,
                                  const VmloadTarget *target);
+/*
+ * WHOLE, with a description that says where the payload ends: its `load` may
+ * be called again, as it has touched nothing if the bytes did not suffice.
+ * False with footers, which are evidence enough.
+ */
+bool vmload_target_is_measured(const VmloadLoader *loader,
+                               const VmloadTarget *target);
 /* The registered device that takes a section. No callback, no lock. */
 bool vmload_target_peek(VmloadLoader *loader, const VmloadSection *section,
                         VmloadTarget *target);
@@ -307,6 +314,8 @@ bool vmload_pending_add_parsed(VmloadLoader *loader,
 bool vmload_pending_apply_ready(VmloadLoader *loader, GError **error);
 /* At the end of the stream: checks what is to be checked, applies all. */
 bool vmload_pending_apply_all(VmloadLoader *loader, GError **error);
+/* A table by names of the peer's choice: no hash that it could make slow. */
+GTree *vmload_names_new(void);
 /* A device of this name has its state, for those that come after it. */
 void vmload_pending_note_applied(VmloadLoader *loader,
                                  const VmloadSection *section);

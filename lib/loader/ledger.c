@@ -6,22 +6,19 @@
 struct VmloadLedger {
     GMutex mutex;       /* leaf: guards all below, never held in a callback */
     GPtrArray *entries; /* of VmloadLedgerEntry, owned, in order */
-    GHashTable *index;  /* the same, by name and instance */
+    GTree *index; /* the same, by name and instance: the peer's choice */
 };
 
-static guint entry_hash(const void *key)
-{
-    const VmloadLedgerEntry *entry = key;
-
-    return g_str_hash(entry->name) ^ entry->instance_id;
-}
-
-static gboolean entry_equal(const void *a, const void *b)
+static gint entry_compare(const void *a, const void *b, void *data)
 {
     const VmloadLedgerEntry *x = a;
     const VmloadLedgerEntry *y = b;
 
-    return x->instance_id == y->instance_id && strcmp(x->name, y->name) == 0;
+    (void)data;
+    if (x->instance_id != y->instance_id) {
+        return x->instance_id < y->instance_id ? -1 : 1;
+    }
+    return strcmp(x->name, y->name);
 }
 
 VmloadLedger *vmload_ledger_new(void)
@@ -30,14 +27,14 @@ VmloadLedger *vmload_ledger_new(void)
 
     g_mutex_init(&ledger->mutex);
     ledger->entries = g_ptr_array_new_with_free_func(g_free);
-    ledger->index = g_hash_table_new(entry_hash, entry_equal);
+    ledger->index = g_tree_new_full(entry_compare, NULL, NULL, NULL);
     return ledger;
 }
 
 void vmload_ledger_free(VmloadLedger *ledger)
 {
     if (ledger != NULL) {
-        g_hash_table_unref(ledger->index);
+        g_tree_unref(ledger->index);
         g_ptr_array_unref(ledger->entries);
         g_mutex_clear(&ledger->mutex);
         g_free(ledger);
@@ -53,13 +50,13 @@ static VmloadLedgerEntry *ledger_get(VmloadLedger *ledger,
 
     g_strlcpy(key.name, section->idstr, sizeof(key.name));
     key.instance_id = section->instance_id;
-    entry = g_hash_table_lookup(ledger->index, &key);
+    entry = g_tree_lookup(ledger->index, &key);
     if (entry == NULL) {
         key.struct_size = (uint32_t)sizeof(key);
         entry = g_new0(VmloadLedgerEntry, 1);
         *entry = key;
         g_ptr_array_add(ledger->entries, entry);
-        g_hash_table_add(ledger->index, entry);
+        g_tree_insert(ledger->index, entry, entry);
     }
     return entry;
 }

@@ -14,6 +14,9 @@
 /* A source that takes no last word within this time gets none. */
 #define LAST_WORD_US 1000
 
+/* The same if it is bad news, which a closed connection tells as well. */
+#define BAD_NEWS_US 200
+
 /* A source that has heard all leaves first; if not, we do after this time. */
 #define LEAVE_US (2 * G_USEC_PER_SEC)
 
@@ -483,7 +486,8 @@ static bool finish_host(VmloadLoader *loader, const GError *cause,
 static bool send_shut(VmloadLoader *loader, bool loaded)
 {
     const VmloadWait patient = {.cancel = loader->cancel};
-    const VmloadWait hasty = {.timeout_us = LAST_WORD_US};
+    const VmloadWait hasty = {.timeout_us = loaded ? LAST_WORD_US
+                                                   : BAD_NEWS_US};
 
     return !vmload_return_path_is_open(&loader->return_path) ||
            vmload_return_path_shut(&loader->return_path, loaded ? 0 : 1,

@@ -166,7 +166,7 @@ static void loader_set_defaults(VmloadLoader *loader)
     loader->configuration_presence = VMLOAD_PRESENCE_REQUIRED;
     loader->registry = vmload_registry_new();
     loader->sections = vmload_section_table_new();
-    loader->applied = g_hash_table_new(g_str_hash, g_str_equal);
+    loader->applied = vmload_names_new();
     loader->ledger = vmload_ledger_new();
     loader->ram = vmload_ram_new(&env);
     loader->position.struct_size = (uint32_t)sizeof(loader->position);
@@ -273,7 +273,7 @@ void vmload_loader_unref(VmloadLoader *loader)
     vmload_reader_free(loader->reader);
     vmload_channel_unref(loader->channel);
     vmload_listener_free(loader->listener);
-    g_hash_table_unref(loader->applied);
+    g_tree_unref(loader->applied);
     vmload_section_table_free(loader->sections);
     vmload_ram_free(loader->ram);
     vmload_registry_free(loader->registry);

@@ -31,7 +31,7 @@ typedef struct {
 typedef struct VmloadPendingList {
     GPtrArray *sections; /* of Pending, owned */
     guint next;          /* all before are applied */
-    GHashTable *waiting; /* idstr to how many are not applied */
+    GTree *waiting; /* idstr to how many are not applied */
     GHashTable *missed;  /* set of names of `after` that were not applied */
     bool ready;          /* one of those is now, or a section is new */
 } VmloadPendingList;
@@ -49,10 +49,21 @@ void vmload_pending_free(struct VmloadPendingList *list)
 {
     if (list != NULL) {
         g_ptr_array_unref(list->sections);
-        g_hash_table_unref(list->waiting);
+        g_tree_unref(list->waiting);
         g_hash_table_unref(list->missed);
         g_free(list);
     }
+}
+
+static gint names_compare(const void *a, const void *b, void *data)
+{
+    (void)data;
+    return strcmp(a, b);
+}
+
+GTree *vmload_names_new(void)
+{
+    return g_tree_new_full(names_compare, NULL, NULL, NULL);
 }
 
 static VmloadPendingList *pending_list(VmloadLoader *loader)
@@ -62,7 +73,7 @@ static VmloadPendingList *pending_list(VmloadLoader *loader)
     if (list == NULL) {
         list = g_new0(VmloadPendingList, 1);
         list->sections = g_ptr_array_new_with_free_func(pending_free);
-        list->waiting = g_hash_table_new(g_str_hash, g_str_equal);
+        list->waiting = vmload_names_new();
         list->missed = g_hash_table_new(g_str_hash, g_str_equal);
         loader->pending = list;
     }
@@ -73,12 +84,12 @@ static VmloadPendingList *pending_list(VmloadLoader *loader)
 static uint32_t count_waiting(VmloadPendingList *list, const char *idstr,
                               int change)
 {
-    uint32_t n = GPOINTER_TO_UINT(g_hash_table_lookup(list->waiting, idstr));
+    uint32_t n = GPOINTER_TO_UINT(g_tree_lookup(list->waiting, idstr));
 
     if (change != 0) {
         n = (uint32_t)((int64_t)n + change);
-        g_hash_table_replace(list->waiting, (void *)(uintptr_t)idstr,
-                             GUINT_TO_POINTER(n));
+        g_tree_replace(list->waiting, (void *)(uintptr_t)idstr,
+                       GUINT_TO_POINTER(n));
     }
     return n;
 }
@@ -317,7 +328,9 @@ static bool apply_pending(VmloadLoader *loader, Pending *pending,
 void vmload_pending_note_applied(VmloadLoader *loader,
                                  const VmloadSection *section)
 {
-    g_hash_table_add(loader->applied, (void *)(uintptr_t)section->idstr);
+    void *idstr = (void *)(uintptr_t)section->idstr;
+
+    g_tree_insert(loader->applied, idstr, idstr);
     if (loader->pending != NULL &&
         g_hash_table_remove(loader->pending->missed, section->idstr)) {
         loader->pending->ready = true;
@@ -335,7 +348,7 @@ static bool is_in_order(VmloadLoader *loader, const Pending *pending,
 
     for (; after != NULL && *after != NULL; after++) {
         if (all ? count_waiting(loader->pending, *after, 0) > 0
-                : !g_hash_table_contains(loader->applied, *after)) {
+                : g_tree_lookup(loader->applied, *after) == NULL) {
             g_hash_table_add(loader->pending->missed,
                              (void *)(uintptr_t)*after);
             return false;

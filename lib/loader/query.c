@@ -83,6 +83,7 @@ static void fill_lock(VmloadGuard *guard, VmloadStats *stats)
         vmload_guard_get_longest(guard, stats->lock_held_max_site);
     stats->lock_io_wait_ns = load_counter(&guard->io_wait_ns);
     stats->lock_io_waits = load_counter(&guard->io_waits);
+    stats->lock_fault_wait_ns = load_counter(&guard->fault_wait_ns);
 }
 
 void vmload_loader_get_stats(VmloadLoader *loader, VmloadStats *stats)
@@ -112,6 +113,13 @@ void vmload_loader_get_stats(VmloadLoader *loader, VmloadStats *stats)
     fill_rdma(&loader->rdma_counters, &snapshot);
     fill_lock(&loader->guard, &snapshot);
     copy_out(stats, &snapshot, sizeof(snapshot));
+}
+
+void vmload_loader_note_fault(VmloadLoader *loader, uint32_t thread_id,
+                              uint64_t ns)
+{
+    g_return_if_fail(loader != NULL);
+    vmload_guard_count_fault_wait(&loader->guard, thread_id, ns);
 }
 
 VmloadLedgerEntry *vmload_loader_get_ledger(VmloadLoader *loader,

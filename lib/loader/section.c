@@ -3,7 +3,6 @@
 #include "internal.h"
 
 #include "error.h"
-#include "host/clock.h"
 #include "trace.h"
 
 #include <string.h>
@@ -161,12 +160,16 @@ void vmload_stage_rules(const VmloadLoader *loader,
  * Can the payload's end be had by asking the device alone? A parse may be
  * asked at any time; with footers there is evidence, which costs less.
  */
-static bool is_measured(const VmloadLoader *loader,
-                        const VmloadTarget *target)
+static bool is_measured(VmloadLoader *loader, const VmloadTarget *target)
 {
-    return target->lock == VMLOAD_LOCK_APPLY &&
-           target->kind != VMLOAD_TARGET_RAW &&
-           !vmload_loader_has_footers(loader);
+    if (vmload_loader_has_footers(loader) ||
+        target->kind == VMLOAD_TARGET_RAW) {
+        return false;
+    }
+    return target->lock == VMLOAD_LOCK_APPLY ||
+           /* Nobody is called before the commit. */
+           (vmload_target_is_measured(loader, target) &&
+            !vmload_pending_is_wanted(loader, target));
 }
 
 /* The window may hold more than was asked for. */
@@ -183,8 +186,9 @@ static bool check_staged(VmloadReader *reader, uint64_t candidate,
 /* Stages up to where the section may end: @stage is from the last call. */
 static bool stage_on(VmloadLoader *loader, const VmloadTarget *target,
                      const VmloadSection *section, VmloadReader *reader,
-                     Stage *stage, GError **error)
+                     Stage *stage, VmloadCost *cost, GError **error)
 {
+    uint64_t before = vmload_reader_get_growing_ns(reader);
     VmloadStagingRules rules;
     const char *name;
     bool nested = reader != loader->reader;
@@ -204,6 +208,7 @@ static bool stage_on(VmloadLoader *loader, const VmloadTarget *target,
                                         error)
              : vmload_staging_find_end(reader, &rules, &stage->candidate,
                                        &stage->end, error);
+    cost->staging_ns += vmload_reader_get_growing_ns(reader) - before;
     if (!ok) {
         if (vmload_reader_get_error(reader)->code == VMLOAD_ERROR_LIMIT) {
             g_prefix_error(error, "%s: ", name);
@@ -275,7 +280,7 @@ static bool load_candidate(VmloadLoader *loader, VmloadTarget *target,
     /* No more than may be staged, with a footer, whatever is buffered. */
     visible = MIN(window, stage->max + MIN(VMLOAD_FOOTER_SIZE,
                                            UINT64_MAX - stage->max));
-    staged = vmload_reader_new_staged(reader, visible, stage->candidate);
+    staged = vmload_reader_begin_staged(reader, visible, stage->candidate);
     ok = vmload_target_load(loader, target, section, staged, cost, attempt,
                             error);
     *again = !ok && attempt->restartable;
@@ -293,7 +298,7 @@ static bool load_candidate(VmloadLoader *loader, VmloadTarget *target,
     } else {
         vmload_loader_note_failure(loader, vmload_reader_get_offset(staged));
     }
-    vmload_reader_free(staged);
+    vmload_reader_end_staged(reader, staged);
     return ok;
 }
 
@@ -301,9 +306,10 @@ static bool load_candidate(VmloadLoader *loader, VmloadTarget *target,
  * May the device read on past what is staged, with the lock? Only devices
  * that say where they end by what they consume.
  */
-static bool may_wait(const VmloadLoader *loader, const VmloadTarget *target)
+static bool may_wait(VmloadLoader *loader, const VmloadTarget *target)
 {
     return loader->lock_wait == VMLOAD_LOCK_WAIT_ALLOW &&
+           !is_measured(loader, target) &&
            (target->kind == VMLOAD_TARGET_REGISTERED ||
             (target->kind == VMLOAD_TARGET_HOST &&
              loader->unknown == VMLOAD_UNKNOWN_FAIL));
@@ -337,12 +343,9 @@ static bool load_whole_section(VmloadLoader *loader, VmloadTarget *target,
     bool ok;
 
     do {
-        uint64_t begin = vmload_clock_ns();
-
-        if (!stage_on(loader, target, section, reader, &stage, error)) {
+        if (!stage_on(loader, target, section, reader, &stage, cost, error)) {
             return false;
         }
-        cost->staging_ns += vmload_clock_ns() - begin;
         section->payload_length = stage.candidate;
         if (may_wait(loader, target)) {
             return vmload_target_load(loader, target, section, reader, cost,
@@ -378,15 +381,13 @@ static bool load_unseen(VmloadLoader *loader, VmloadTarget *target,
                         VmloadSection *section, VmloadReader *reader,
                         VmloadCost *cost, GError **error)
 {
-    uint64_t begin = vmload_clock_ns();
     Stage stage = {0};
     const uint8_t *data;
     uint64_t visible;
 
-    if (!stage_on(loader, target, section, reader, &stage, error)) {
+    if (!stage_on(loader, target, section, reader, &stage, cost, error)) {
         return false;
     }
-    cost->staging_ns = vmload_clock_ns() - begin;
     section->payload_length = stage.candidate;
     data = vmload_reader_window(reader, &visible);
     if (!vmload_pending_add(loader, target, section, data, visible, error)) {
@@ -404,18 +405,16 @@ static bool load_ahead(VmloadLoader *loader, VmloadTarget *target,
                        VmloadSection *section, VmloadReader *reader,
                        VmloadCost *cost, GError **error)
 {
-    uint64_t begin = vmload_clock_ns();
     Stage stage = {0};
     bool taken;
 
     if (!vmload_ahead_has(loader, reader, target, section)) {
-        if (!stage_on(loader, target, section, reader, &stage, error) ||
+        if (!stage_on(loader, target, section, reader, &stage, cost, error) ||
             !vmload_ahead_push(loader, target, section, reader,
                                stage.candidate, error)) {
             return false;
         }
     }
-    cost->staging_ns = vmload_clock_ns() - begin;
     if (!vmload_ahead_take(loader, target, section, reader, cost, &taken,
                            error)) {
         return false;

@@ -11,6 +11,7 @@ typedef struct {
     const VmloadStateDesc *desc;
     void *object;
     uint64_t object_size;
+    bool measured; /* WHOLE: the description can say where it ends */
 } StateDevice;
 
 /* The holds of the big lock in which one parse looks at the object. */
@@ -21,11 +22,54 @@ typedef struct {
     VmloadCost cost;
 } StateLook;
 
+/* The big lock is held already. */
+static void look_held(void *opaque)
+{
+    (void)opaque;
+}
+
+/*
+ * Where there are no footers the description says whether all bytes are
+ * there, by a decode that is thrown away, before the object is touched. What
+ * else it finds wrong the load finds as well.
+ */
+static bool state_measure(const StateDevice *device, VmloadReader *reader,
+                          const VmloadSection *section, GError **error)
+{
+    const VmloadStateFence fence = {look_held, look_held, NULL};
+    VmloadStateShadow *shadow;
+    VmloadReader *probe;
+    const uint8_t *data;
+    const GError *cause;
+    uint64_t candidate;
+    uint64_t visible;
+    bool too_short;
+
+    if (!device->measured || vmload_loader_has_footers(device->loader) ||
+        !vmload_reader_get_staged(reader, &data, &candidate, &visible)) {
+        return true;
+    }
+    probe = vmload_reader_new_memory(data, visible, section->payload_offset);
+    shadow = vmload_state_decode(device->desc, device->object,
+                                 device->object_size, section->version_id,
+                                 probe, &device->loader->limits, &fence, NULL);
+    cause = vmload_reader_get_error(probe);
+    too_short = cause != NULL && cause->code == VMLOAD_ERROR_TRUNCATED;
+    vmload_state_shadow_free(shadow);
+    vmload_reader_free(probe);
+    /* Reads as far as there is something, and then fails as a read does. */
+    return !too_short || vmload_reader_skip(reader, visible + 1, error);
+}
+
+/* WHOLE: straight into the object, with the lock. */
 static bool state_load(void *opaque, VmloadReader *reader,
                        const VmloadSection *section, GError **error)
 {
     StateDevice *device = opaque;
 
+    if (!state_measure(device, reader, section, error)) {
+        return false;
+    }
     return vmload_state_load(device->desc, device->object,
                              section->version_id, reader,
                              &device->loader->limits, error);
@@ -88,9 +132,18 @@ static bool add_whole(VmloadLoader *loader, const char *idstr,
         .load = state_load,
     };
 
-    return vmload_loader_add_device(
-        loader, idstr, instance_id, device->desc->minimum_version_id,
-        device->desc->version_id, NULL, &ops, device, g_free, error);
+    device->measured =
+        device->object_size > 0 &&
+        vmload_state_shadow_check(device->desc, device->object_size, NULL);
+    if (!vmload_loader_add_device(
+            loader, idstr, instance_id, device->desc->minimum_version_id,
+            device->desc->version_id, NULL, &ops, device, g_free, error)) {
+        return false;
+    }
+    if (device->measured) {
+        vmload_registry_note_measured(loader->registry);
+    }
+    return true;
 }
 
 static bool add_apply(VmloadLoader *loader, const char *idstr,

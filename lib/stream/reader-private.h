@@ -28,6 +28,8 @@ struct VmloadReader {
     uint64_t base; /* stream offset of data[0] */
     uint64_t start; /* the source's position at offset 0 */
     uint64_t candidate;
+    uint64_t growing_ns; /* spent in vmload_reader_grow() */
+    VmloadReader *spare; /* owned, nullable: for the next staged one */
     uint32_t depth; /* 0: a main stream; else so deep in packages */
     void *attached; /* owned, nullable: what @wait points to */
     bool owner;     /* of the channel */

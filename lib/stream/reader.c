@@ -7,17 +7,24 @@
 
 #include <string.h>
 
+static void reader_init_memory(VmloadReader *reader, const uint8_t *data,
+                               uint64_t length, uint64_t offset)
+{
+    memset(reader, 0, sizeof(*reader));
+    reader->data = data;
+    reader->tail = length;
+    reader->base = offset;
+    reader->end = true;
+}
+
 VmloadReader *vmload_reader_new_memory(const uint8_t *data, uint64_t length,
                                        uint64_t offset)
 {
     VmloadReader *reader;
 
     g_return_val_if_fail(data != NULL || length == 0, NULL);
-    reader = g_new0(VmloadReader, 1);
-    reader->data = data;
-    reader->tail = length;
-    reader->base = offset;
-    reader->end = true;
+    reader = g_new(VmloadReader, 1);
+    reader_init_memory(reader, data, length, offset);
     return reader;
 }
 
@@ -59,18 +66,32 @@ VmloadReader *vmload_reader_new_staged_memory(const uint8_t *data,
     return staged;
 }
 
-VmloadReader *vmload_reader_new_staged(VmloadReader *reader, uint64_t length,
-                                       uint64_t candidate)
+VmloadReader *vmload_reader_begin_staged(VmloadReader *reader,
+                                         uint64_t length, uint64_t candidate)
 {
-    return vmload_reader_new_staged_memory(
-        reader->data + reader->head,
-        MIN(length, reader->tail - reader->head), candidate,
-        vmload_reader_get_offset(reader));
+    VmloadReader *staged = reader->spare != NULL
+                               ? g_steal_pointer(&reader->spare)
+                               : g_new(VmloadReader, 1);
+
+    reader_init_memory(staged, reader->data + reader->head,
+                       MIN(length, reader->tail - reader->head),
+                       vmload_reader_get_offset(reader));
+    staged->staged = true;
+    staged->candidate = candidate;
+    return staged;
+}
+
+void vmload_reader_end_staged(VmloadReader *reader, VmloadReader *staged)
+{
+    g_clear_error(&staged->failed);
+    g_free(reader->spare);
+    reader->spare = staged;
 }
 
 void vmload_reader_free(VmloadReader *reader)
 {
     if (reader != NULL) {
+        g_free(reader->spare);
         if (reader->owner) {
             vmload_channel_unref(reader->channel);
         }
@@ -655,10 +676,28 @@ static bool reader_enlarge(VmloadReader *reader, uint64_t max, GError **error)
     return true;
 }
 
+static bool reader_grow(VmloadReader *reader, uint64_t settled, uint64_t max,
+                        int64_t settle_us, bool *silent, GError **error)
+{
+    if (reader->source) {
+        return vmload_reader_source_grow(reader, settled, settle_us, silent,
+                                         error);
+    }
+    if (reader->tail == reader->capacity) {
+        reader_compact(reader);
+    }
+    return (reader->tail < reader->capacity ||
+            reader_enlarge(reader, max, error)) &&
+           reader_refill(reader, settle_us, silent, error);
+}
+
 bool vmload_reader_grow(VmloadReader *reader, uint64_t settled, uint64_t max,
                         int64_t settle_us, bool *silent, bool *end,
                         GError **error)
 {
+    uint64_t begin;
+    bool ok;
+
     if (reader->failed != NULL) {
         return reader_failed(reader, error);
     }
@@ -672,26 +711,16 @@ bool vmload_reader_grow(VmloadReader *reader, uint64_t settled, uint64_t max,
             "expected the section's end within %" G_GUINT64_FORMAT " bytes",
             max);
     }
-    if (reader->source) {
-        if (!vmload_reader_source_grow(reader, settled, settle_us, silent,
-                                       error)) {
-            return false;
-        }
-        *end = reader->end;
-        return true;
-    }
-    if (reader->tail == reader->capacity) {
-        reader_compact(reader);
-    }
-    if (reader->tail == reader->capacity &&
-        !reader_enlarge(reader, max, error)) {
-        return false;
-    }
-    if (!reader_refill(reader, settle_us, silent, error)) {
-        return false;
-    }
+    begin = vmload_clock_ns();
+    ok = reader_grow(reader, settled, max, settle_us, silent, error);
     *end = reader->end;
-    return true;
+    reader->growing_ns += vmload_clock_ns() - begin;
+    return ok;
+}
+
+uint64_t vmload_reader_get_growing_ns(const VmloadReader *reader)
+{
+    return reader->growing_ns;
 }
 
 bool vmload_reader_poll(VmloadReader *reader, int64_t settle_us, bool *got,

@@ -81,14 +81,20 @@ bool vmload_reader_grow(VmloadReader *reader, uint64_t settled, uint64_t max,
 bool vmload_reader_poll(VmloadReader *reader, int64_t settle_us, bool *got,
                         GError **error);
 
+/* How long that took in all. */
+uint64_t vmload_reader_get_growing_ns(const VmloadReader *reader);
+
 /*
  * A reader over the window of @reader, at most @length bytes of it, with
  * @candidate marked as the believed end of the payload. Borrows the window.
+ * Ended by vmload_reader_end_staged(), which keeps its memory for the next:
+ * a machine has hundreds.
  */
-VmloadReader *vmload_reader_new_staged(VmloadReader *reader, uint64_t length,
-                                       uint64_t candidate);
+VmloadReader *vmload_reader_begin_staged(VmloadReader *reader,
+                                         uint64_t length, uint64_t candidate);
+void vmload_reader_end_staged(VmloadReader *reader, VmloadReader *staged);
 
-/* The same over memory of the caller's, borrowed. */
+/* The same over memory of the caller's, borrowed, to be freed. */
 VmloadReader *vmload_reader_new_staged_memory(const uint8_t *data,
                                               uint64_t length,
                                               uint64_t candidate,

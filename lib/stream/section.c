@@ -10,8 +10,8 @@ typedef struct {
 } SectionEntry;
 
 struct VmloadSectionTable {
-    GMutex mutex;      /* leaf: guards the entries, for a look or a change */
-    GHashTable *by_id; /* section id to SectionEntry */
+    GMutex mutex; /* leaf: guards the entries, for a look or a change */
+    GTree *by_id; /* section id to SectionEntry: ids are the peer's choice */
 };
 
 static void section_entry_free(void *data)
@@ -22,20 +22,29 @@ static void section_entry_free(void *data)
     g_free(entry);
 }
 
+static gint id_compare(const void *a, const void *b, void *data)
+{
+    const guint x = GPOINTER_TO_UINT(a);
+    const guint y = GPOINTER_TO_UINT(b);
+
+    (void)data;
+    return x < y ? -1 : x > y;
+}
+
 VmloadSectionTable *vmload_section_table_new(void)
 {
     VmloadSectionTable *table = g_new0(VmloadSectionTable, 1);
 
     g_mutex_init(&table->mutex);
-    table->by_id = g_hash_table_new_full(NULL, NULL, NULL,
-                                         section_entry_free);
+    table->by_id = g_tree_new_full(id_compare, NULL, NULL,
+                                   section_entry_free);
     return table;
 }
 
 void vmload_section_table_free(VmloadSectionTable *table)
 {
     if (table != NULL) {
-        g_hash_table_unref(table->by_id);
+        g_tree_unref(table->by_id);
         g_mutex_clear(&table->mutex);
         g_free(table);
     }
@@ -45,7 +54,7 @@ void vmload_section_table_free(VmloadSectionTable *table)
 static SectionEntry *table_get(const VmloadSectionTable *table,
                                uint32_t section_id)
 {
-    return g_hash_table_lookup(table->by_id, GUINT_TO_POINTER(section_id));
+    return g_tree_lookup(table->by_id, GUINT_TO_POINTER(section_id));
 }
 
 bool vmload_section_table_has(VmloadSectionTable *table, uint32_t section_id)
@@ -93,7 +102,7 @@ static bool table_announce(VmloadSectionTable *table, VmloadReader *reader,
         entry->version_id = header->version_id;
         return true;
     }
-    if (g_hash_table_size(table->by_id) >= limits->sections) {
+    if ((uint64_t)g_tree_nnodes(table->by_id) >= limits->sections) {
         return vmload_reader_error(
             reader, error, VMLOAD_ERROR_LIMIT,
             "more section ids than the limit sections (%" G_GUINT64_FORMAT
@@ -103,7 +112,7 @@ static bool table_announce(VmloadSectionTable *table, VmloadReader *reader,
     entry->idstr = g_strdup(idstr);
     entry->instance_id = header->instance_id;
     entry->version_id = header->version_id;
-    g_hash_table_insert(table->by_id, GUINT_TO_POINTER(section_id), entry);
+    g_tree_insert(table->by_id, GUINT_TO_POINTER(section_id), entry);
     return true;
 }
 
@@ -196,12 +205,10 @@ static bool peek_announcement(const uint8_t *data, uint64_t n, char *idstr,
     return true;
 }
 
-bool vmload_section_peek(const VmloadSectionTable *table, const uint8_t *data,
+bool vmload_section_peek(VmloadSectionTable *table, const uint8_t *data,
                          uint64_t n, uint64_t offset, char *idstr,
                          VmloadSection *section)
 {
-    const SectionEntry *entry;
-
     if (n < 5 || data[0] < VMLOAD_RECORD_START ||
         data[0] > VMLOAD_RECORD_FULL) {
         return false;
@@ -216,14 +223,8 @@ bool vmload_section_peek(const VmloadSectionTable *table, const uint8_t *data,
         section->type == VMLOAD_RECORD_FULL) {
         return peek_announcement(data + 5, n - 5, idstr, section);
     }
-    entry = table_get(table, section->section_id);
-    if (entry == NULL) {
-        return false;
-    }
-    section->idstr = entry->idstr;
-    section->instance_id = entry->instance_id;
-    section->version_id = entry->version_id;
-    return true;
+    /* A thread of the host's may announce others meanwhile. */
+    return table_copy(table, section);
 }
 
 bool vmload_section_footer_check(VmloadReader *reader,

@@ -37,7 +37,7 @@ bool vmload_section_read(VmloadSectionTable *table, VmloadReader *reader,
  * @offset in the stream. Announces nothing. False: it is none, or is not
  * there as a whole. @idstr has the name.
  */
-bool vmload_section_peek(const VmloadSectionTable *table, const uint8_t *data,
+bool vmload_section_peek(VmloadSectionTable *table, const uint8_t *data,
                          uint64_t n, uint64_t offset, char *idstr,
                          VmloadSection *section);
 

@@ -165,18 +165,32 @@ static Verdict judge_without_footer(const Scan *scan, const uint8_t *data,
     }
 }
 
-/* The next place from @from on where a candidate can stand. */
+/*
+ * The next place from @from on where a candidate can stand. One byte in 256 of
+ * a ROM is a footer's: what has another id behind it is passed over here.
+ */
 static uint64_t next_place(const Scan *scan, const uint8_t *data, uint64_t n,
                            uint64_t from)
 {
+    const uint32_t id = GUINT32_TO_BE(scan->rules->section_id);
     const uint8_t *found;
 
     if (!scan->rules->footers) {
         return from;
     }
-    found = from < n ? memchr(data + from, VMLOAD_RECORD_FOOTER, n - from)
-                     : NULL;
-    return found != NULL ? (uint64_t)(found - data) : n;
+    while (from < n) {
+        found = memchr(data + from, VMLOAD_RECORD_FOOTER, n - from);
+        if (found == NULL) {
+            break;
+        }
+        from = (uint64_t)(found - data);
+        if (n - from < VMLOAD_FOOTER_SIZE ||
+            memcmp(found + 1, &id, sizeof(id)) == 0) {
+            return from;
+        }
+        from++;
+    }
+    return n;
 }
 
 /*

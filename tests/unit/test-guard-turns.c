@@ -2,6 +2,7 @@
 /* The big lock: who gets it between two holds. */
 #include "unit.h"
 
+#include "host/clock.h"
 #include "host/guard.h"
 
 typedef struct {
@@ -116,11 +117,65 @@ static void test_nested(void **state)
     assert_int_equal(host.taken, 1);
 }
 
+static const VmloadHostOps silent_ops = {
+    VMLOAD_HOST_OPS_INIT,
+    .lock = lock,
+    .unlock = unlock,
+};
+
+/*
+ * A host that cannot tell has its turn after a row of holds. How fast this
+ * thread runs is not known, so a gap may come of itself: then once more.
+ */
+static void test_rest(void **state)
+{
+    Host host = {0};
+    VmloadGuard guard;
+    uint32_t tries = 0;
+
+    (void)state;
+    vmload_guard_init(&guard, &silent_ops, &host);
+    hold_once(&guard);
+    assert_int_equal(guard.rests, 0);
+    while (guard.rests == 0 && tries++ < 100000) {
+        guard.row_ns = G_MAXUINT64 / 2;
+        guard.given_ns = vmload_clock_ns();
+        hold_once(&guard);
+        /* The next row begins with this hold. */
+        assert_true(guard.row_ns < G_MAXUINT64 / 2);
+    }
+    assert_int_equal(guard.rests, 1);
+    vmload_guard_clear(&guard);
+}
+
+/* Where there was a gap already, or the host can tell, there is none. */
+static void test_no_rest(void **state)
+{
+    Host host = {0};
+    VmloadGuard guard;
+
+    (void)state;
+    vmload_guard_init(&guard, &silent_ops, &host);
+    guard.row_ns = G_MAXUINT64 / 2;
+    guard.given_ns = vmload_clock_ns() - 1000000000;
+    hold_once(&guard);
+    assert_int_equal(guard.rests, 0);
+    assert_true(guard.row_ns < G_MAXUINT64 / 2);
+    vmload_guard_clear(&guard);
+    vmload_guard_init(&guard, &asked_ops, &host);
+    guard.row_ns = G_MAXUINT64 / 2;
+    guard.given_ns = vmload_clock_ns();
+    hold_once(&guard);
+    assert_int_equal(guard.rests, 0);
+    vmload_guard_clear(&guard);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_not_wanted), cmocka_unit_test(test_wanted),
         cmocka_unit_test(test_always_wanted), cmocka_unit_test(test_nested),
+        cmocka_unit_test(test_rest), cmocka_unit_test(test_no_rest),
     };
 
     return cmocka_run_group_tests_name("guard-turns", tests, NULL, NULL);

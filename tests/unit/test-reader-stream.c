@@ -336,6 +336,7 @@ static void test_memory(void **state)
     VmloadReader *empty = vmload_reader_new_memory(NULL, 0, 5);
     VmloadReader *reader = vmload_reader_new_memory(bytes, 6, 10);
     VmloadReader *staged;
+    VmloadReader *again;
     GError *error = NULL;
     const uint8_t *data;
     uint64_t candidate;
@@ -350,7 +351,7 @@ static void test_memory(void **state)
     assert_true(vmload_reader_skip(reader, 2, &error));
     assert_false(vmload_reader_get_staged(reader, &data, &candidate,
                                           &visible));
-    staged = vmload_reader_new_staged(reader, 100, 3);
+    staged = vmload_reader_begin_staged(reader, 100, 3);
     assert_true(vmload_reader_get_staged(staged, &data, &candidate,
                                          &visible));
     assert_ptr_equal(data, bytes + 2);
@@ -361,7 +362,18 @@ static void test_memory(void **state)
     assert_false(vmload_reader_skip(staged, 1, &error));
     assert_unit_error(&error, VMLOAD_ERROR_TRUNCATED, "offset 0x10");
     assert_int_equal(vmload_reader_get_offset(reader), 12);
-    vmload_reader_free(staged);
+    vmload_reader_end_staged(reader, staged);
+    /* The next one has the memory, and not the error. */
+    again = vmload_reader_begin_staged(reader, 2, 1);
+    assert_ptr_equal(again, staged);
+    assert_null(vmload_reader_get_error(again));
+    assert_int_equal(vmload_reader_get_offset(again), 12);
+    assert_true(vmload_reader_skip(again, 2, &error));
+    /* Two at a time have one each. */
+    staged = vmload_reader_begin_staged(reader, 1, 1);
+    assert_ptr_not_equal(again, staged);
+    vmload_reader_end_staged(reader, again);
+    vmload_reader_end_staged(reader, staged);
     vmload_reader_free(reader);
     vmload_reader_free(empty);
 }

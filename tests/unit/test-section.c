@@ -169,9 +169,57 @@ static void test_footer(void **state)
     }
 }
 
+#define ANNOUNCED 20000
+
+/* A thread of the host's that dispatches beside the load. */
+static void *announce(void *opaque)
+{
+    Sections *sections = opaque;
+    GByteArray *out = sw_new();
+    uint32_t i;
+
+    for (i = 1; i < ANNOUNCED; i++) {
+        /* Ids that a hash table would take for the same. */
+        sw_section_start(out, i << 16, "other", i, 1);
+        assert_true(sections_read(sections, out));
+    }
+    g_byte_array_unref(out);
+    return NULL;
+}
+
+/* Looking ahead while others announce; ThreadSanitizer watches. */
+static void test_peek_beside(void **state)
+{
+    GByteArray *out = sw_new();
+    char idstr[VMLOAD_STR8_SIZE];
+    VmloadSection section;
+    Sections sections;
+    GThread *thread;
+    uint32_t i;
+
+    (void)state;
+    sections_init(&sections);
+    sw_section_start(out, 0, "ram", 3, 4);
+    assert_true(sections_read(&sections, out));
+    sw_section_part(out, 0);
+    thread = g_thread_new("announce", announce, &sections);
+    for (i = 0; i < ANNOUNCED; i++) {
+        assert_true(vmload_section_peek(sections.table, out->data, out->len,
+                                        7, idstr, &section));
+        assert_string_equal(section.idstr, "ram");
+        assert_int_equal(section.instance_id, 3);
+    }
+    g_thread_join(thread);
+    assert_true(vmload_section_table_has(sections.table,
+                                         (ANNOUNCED - 1) << 16));
+    g_byte_array_unref(out);
+    sections_clear(&sections);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_peek_beside),
         cmocka_unit_test(test_table),
         cmocka_unit_test(test_bad),
         cmocka_unit_test(test_cut),

@@ -112,8 +112,12 @@ static const StreamRecord *next_record(Host *host,
 static bool load_state(Host *host, VmloadReader *reader,
                        const VmloadSection *section, GError **error)
 {
-    const StreamRecord *record = next_record(host, section, error);
+    const StreamRecord *record;
 
+    if (host->device_ns == 0) {
+        host->device_ns = now_ns();
+    }
+    record = next_record(host, section, error);
     if (record == NULL) {
         return false;
     }

@@ -46,6 +46,7 @@ typedef struct {
     uint64_t ram_length;
     uint64_t active_ns;
     uint64_t phase_ns;
+    uint64_t device_ns; /* the first device has its state */
     uint64_t phase_end_ns;
 } Host;
 

@@ -35,7 +35,7 @@ static bool load_once(const Stream *stream, BigLock *lock, const Way *way,
                                               stream->bytes->len, NULL,
                                               NULL));
         ok = vmload_loader_run(loader, 0, error);
-        *took = host.phase_end_ns - host.phase_ns;
+        *took = host.phase_end_ns - host.device_ns;
     }
     vmload_loader_free(loader);
     host_clear(&host);
