@@ -172,10 +172,10 @@ typedef enum {
  * devices; one that is found has none of them called.
  *
  * All run on the thread that loads the main channel, no two at once, but for
- * the `parse` and `parsed_free` of VMLOAD_DEVICE_CONCURRENT devices. They
- * may call vmload_reader_*(), vmload_loader_cancel(), the getters and the
- * return path functions of the loader. With the lock held they may drop and
- * retake it; it must be held again on return. A false return without an
+ * the `parse` of VMLOAD_DEVICE_CONCURRENT devices. They may call
+ * vmload_reader_*(), vmload_loader_cancel(), the getters and the return path
+ * functions of the loader. With the lock held they may drop and retake it; it
+ * must be held again on return. A false return without an
  * error set counts as VMLOAD_ERROR_DEVICE.
  *
  * Since: 0.1

@@ -4,6 +4,7 @@
 """
 
 import os
+import random
 import re
 import select
 import signal
@@ -308,6 +309,50 @@ def test_receiver_terminated_return_path(folder):
 
 def test_receiver_interrupted_tcp(folder):
     cancelled(folder, True, uri="tcp:127.0.0.1:%d" % harness.free_port())
+
+
+def once_at_random(folder, qemu, channels, after):
+    """A load at full speed, cancelled AFTER seconds. None: it was over."""
+    uri = "unix:%s/socket" % folder
+    qemu.capabilities(return_path=True, multifd=channels > 0)
+    options = ["--channels", str(channels)] if channels else []
+    receiver = Receiver(folder, uri, *options)
+    started = time.monotonic()
+    qemu.migrate(uri)
+    if after is not None:
+        time.sleep(after)
+        receiver.interrupt()
+        asked = time.monotonic()
+    result = receiver.finish(PROMPT)
+    ended = time.monotonic()
+    if result.code == 0:
+        # Before the interrupt: the source has let its guest go.
+        qemu.wait_migration()
+        qemu.cmd("cont")
+        return ended - started, None
+    check(after is not None, "the load failed: %s", result.stderr)
+    check_cancelled(result)
+    wait_running_again(qemu)
+    return ended - started, ended - asked
+
+
+def test_receiver_interrupted_at_random(folder):
+    """VMLOAD_LIVE_CANCELS times, anywhere in a load at full speed."""
+    count = int(os.environ.get("VMLOAD_LIVE_CANCELS", "6"))
+    seed = int(os.environ.get("VMLOAD_SEED", time.time_ns() % 1000000))
+    chance = random.Random(seed)
+    took = []
+    with source(folder, True, bandwidth=0) as qemu:
+        qemu.parameters(multifd_channels=2)
+        whole = [once_at_random(folder, qemu, channels, None)[0]
+                 for channels in (0, 2)]
+        for turn in range(count):
+            which = turn % 2
+            cancel = once_at_random(folder, qemu, 2 * which,
+                                    chance.uniform(0, whole[which]))[1]
+            took += [cancel] if cancel is not None else []
+    print("seed %d: %d of %d cancelled, at most %.0f ms with the process" % (
+        seed, len(took), count, 1000 * max(took, default=0)))
 
 
 def test_receiver_cancelled_in_devices(folder):
