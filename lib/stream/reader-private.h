@@ -69,4 +69,32 @@ bool vmload_reader_source_grow(VmloadReader *reader, uint64_t settled,
                                int64_t settle_us, bool *silent,
                                GError **error);
 
+/*
+ * In front of a buffer. The kernel copies pages of files into it, and copying
+ * takes twice as long to a place a few bytes behind that of the source,
+ * counted from the start of a page: just there, 16 bytes behind it, malloc()
+ * puts what is large.
+ */
+#define VMLOAD_READER_GAP ((uint64_t)48)
+
+/* NULL: no memory, and @buffer, which may be NULL, is as it was. */
+static inline uint8_t *vmload_reader_buffer_resize(uint8_t *buffer,
+                                                   uint64_t capacity)
+{
+    uint8_t *whole = buffer != NULL ? buffer - VMLOAD_READER_GAP : NULL;
+
+    if (capacity > UINT64_MAX - VMLOAD_READER_GAP) {
+        return NULL;
+    }
+    whole = g_try_realloc(whole, capacity + VMLOAD_READER_GAP);
+    return whole != NULL ? whole + VMLOAD_READER_GAP : NULL;
+}
+
+static inline void vmload_reader_buffer_free(uint8_t *buffer)
+{
+    if (buffer != NULL) {
+        g_free(buffer - VMLOAD_READER_GAP);
+    }
+}
+
 #endif

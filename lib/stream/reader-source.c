@@ -84,7 +84,7 @@ static bool source_copy(VmloadReader *reader, uint64_t n, GError **error)
 
     if (capacity < n) {
         capacity = MAX(n, capacity > UINT64_MAX / 2 ? n : capacity * 2);
-        buffer = g_try_malloc(capacity);
+        buffer = vmload_reader_buffer_resize(NULL, capacity);
         if (buffer == NULL) {
             return source_no_memory(reader, capacity, error);
         }
@@ -93,7 +93,7 @@ static bool source_copy(VmloadReader *reader, uint64_t n, GError **error)
         memmove(buffer, reader->data + reader->head, length);
     }
     if (buffer != reader->buffer) {
-        g_free(reader->buffer);
+        vmload_reader_buffer_free(reader->buffer);
         reader->buffer = buffer;
         reader->capacity = capacity;
     }

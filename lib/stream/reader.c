@@ -41,7 +41,8 @@ VmloadReader *vmload_reader_new_channel(VmloadChannel *channel,
         vmload_channel_get_consumed(channel, &reader->start);
         return reader;
     }
-    reader->buffer = g_try_malloc(VMLOAD_READER_BUFFER);
+    reader->buffer =
+        vmload_reader_buffer_resize(NULL, VMLOAD_READER_BUFFER);
     if (reader->buffer == NULL) {
         g_free(reader);
         vmload_fail(error, VMLOAD_ERROR_LIMIT, "no memory for a read buffer");
@@ -97,7 +98,7 @@ void vmload_reader_free(VmloadReader *reader)
         }
         g_free(reader->attached);
         g_clear_error(&reader->failed);
-        g_free(reader->buffer);
+        vmload_reader_buffer_free(reader->buffer);
         g_free(reader);
     }
 }
@@ -664,7 +665,7 @@ static bool reader_enlarge(VmloadReader *reader, uint64_t max, GError **error)
             "expected the section's end within %" G_GUINT64_FORMAT " bytes",
             max);
     }
-    buffer = g_try_realloc(reader->buffer, capacity);
+    buffer = vmload_reader_buffer_resize(reader->buffer, capacity);
     if (buffer == NULL) {
         return vmload_reader_error(reader, error, VMLOAD_ERROR_LIMIT,
                                    "no memory for %" G_GUINT64_FORMAT

@@ -347,6 +347,30 @@ static bool ignore_bits(void *opaque, const VmloadDirtyBitmap *bitmap,
     return true;
 }
 
+/* The last part that there can be is one. */
+static void test_last_part(void **state)
+{
+    Told told = {.log = g_string_new(NULL)};
+    VmloadDirtyBitmaps *bitmaps =
+        vmload_dirty_bitmaps_new(&told_ops, &told, NULL, SECTION_BYTES);
+    GByteArray *start = sw_new();
+    GByteArray *payload =
+        from_hex("42 007fffffffffff80 0000007f 24 03626d30 01");
+
+    (void)state;
+    add_start(start);
+    assert_true(take(bitmaps, start, NULL));
+    g_string_truncate(told.log, 0);
+    assert_true(take(bitmaps, payload, NULL));
+    assert_string_equal(told.log->str,
+                        "bits drv0/bm0 18446744073709486080+65024 zero\n"
+                        "complete drv0/bm0\n");
+    vmload_dirty_bitmaps_free(bitmaps);
+    g_string_free(told.log, TRUE);
+    g_byte_array_unref(payload);
+    g_byte_array_unref(start);
+}
+
 /* Over two sections: those of the one before count, too. */
 static void test_many(void **state)
 {
@@ -480,6 +504,7 @@ int main(void)
         cmocka_unit_test(test_sections), cmocka_unit_test(test_cut),
         cmocka_unit_test(test_bad),      cmocka_unit_test(test_no_names),
         cmocka_unit_test(test_limit),
+        cmocka_unit_test(test_last_part),
         cmocka_unit_test(test_many),    cmocka_unit_test(test_loader),
         cmocka_unit_test(test_refused),  cmocka_unit_test(test_add),
     };

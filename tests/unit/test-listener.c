@@ -274,6 +274,15 @@ static void test_tcp6(void **state)
     vmload_listener_free(listener);
 }
 
+static int lowest_free_fd(void)
+{
+    int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+    assert_true(fd >= 0);
+    close(fd);
+    return fd;
+}
+
 /* A port that is free on one address only is not free. */
 static void test_tcp_half_taken(void **state)
 {
@@ -281,6 +290,7 @@ static void test_tcp_half_taken(void **state)
     VmloadListener *listener = vmload_listener_new("tcp:[::]:0", &error);
     char **addresses;
     char *uri;
+    int free_fd;
 
     (void)state;
     if (listener == NULL) {
@@ -289,8 +299,11 @@ static void test_tcp_half_taken(void **state)
     }
     addresses = vmload_listener_get_addresses(listener);
     uri = g_strdup_printf("tcp::%u", address_port(addresses[0]));
+    free_fd = lowest_free_fd();
     assert_null(vmload_listener_new(uri, &error));
     assert_unit_error(&error, VMLOAD_ERROR_IO, g_strerror(EADDRINUSE));
+    /* Nor does what was free stay taken. */
+    assert_int_equal(lowest_free_fd(), free_fd);
     g_free(uri);
     g_strfreev(addresses);
     vmload_listener_free(listener);
