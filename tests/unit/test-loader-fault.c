@@ -14,6 +14,10 @@
 
 #include "stream-writer.h"
 
+#ifndef UFFD_USER_MODE_ONLY
+#define UFFD_USER_MODE_ONLY 1
+#endif
+
 /* What is told; the clock is not asked, so that it can be compared. */
 #define TOLD_NS 12345
 
@@ -141,7 +145,8 @@ static bool guest_init(Guest *guest)
     guest->size = (uint64_t)sysconf(_SC_PAGESIZE);
     guest->uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
     if (guest->uffd < 0 && errno != ENOSYS) {
-        guest->uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | 1);
+        guest->uffd = (int)syscall(SYS_userfaultfd,
+                                   O_CLOEXEC | UFFD_USER_MODE_ONLY);
     }
     if (guest->uffd < 0) {
         return false;
