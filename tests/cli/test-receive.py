@@ -219,16 +219,24 @@ class Live(Case):
         self.assertEqual(self.end(child)[0], 0)
         self.assertFalse(name.exists())
 
+    def connect_quietly(self, child):
+        """With --quiet nothing says when it listens."""
+        while True:
+            peer = socket.socket(socket.AF_UNIX)
+            self.addCleanup(peer.close)
+            peer.settimeout(TIMEOUT)
+            try:
+                peer.connect(str(self.folder / 'socket'))
+                return peer
+            except (FileNotFoundError, ConnectionRefusedError):
+                # Not there yet, or bound and not listening yet.
+                self.assertIsNone(child.poll())
+                time.sleep(0.01)
+
     def test_source_is_told(self):
         """A failure found behind the last byte still reaches the source."""
         child = self.start('--quiet', 'unix:%s/socket' % self.folder)
-        while not (self.folder / 'socket').exists():
-            self.assertIsNone(child.poll())
-            time.sleep(0.01)
-        peer = socket.socket(socket.AF_UNIX)
-        self.addCleanup(peer.close)
-        peer.settimeout(TIMEOUT)
-        peer.connect(str(self.folder / 'socket'))
+        peer = self.connect_quietly(child)
         lie = data('none-return-path').replace(b'"timer"', b'"tymer"')
         peer.sendall(lie)
         answer = b''
@@ -374,13 +382,7 @@ class Live(Case):
     def test_signal_is_told(self):
         """A source with a return path hears that it keeps its guest."""
         child = self.start('--quiet', 'unix:%s/socket' % self.folder)
-        while not (self.folder / 'socket').exists():
-            self.assertIsNone(child.poll())
-            time.sleep(0.01)
-        peer = socket.socket(socket.AF_UNIX)
-        self.addCleanup(peer.close)
-        peer.settimeout(TIMEOUT)
-        peer.connect(str(self.folder / 'socket'))
+        peer = self.connect_quietly(child)
         stream = data('none-return-path')
         peer.sendall(stream[:stream.index(b'timer') - 6])
         # PONG: it is in the middle of the stream now.
