@@ -490,6 +490,47 @@ static void test_limit(void **state)
     rdma_close(&rdma);
 }
 
+/* HOOK says that the stream pauses here, and for which blocks. */
+static void test_bad_hooks(void **state)
+{
+    static const struct {
+        bool list;
+        uint32_t behind; /* bytes in the same message */
+        const char *part;
+    } cases[] = {
+        {false, 0, "expected a list of RAM blocks before HOOK, found none"},
+        {true, 1, "found 1 bytes behind it"},
+        {true, 13, "found 13 bytes behind it"},
+    };
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < G_N_ELEMENTS(cases); i++) {
+        GByteArray *out = sw_new();
+        Rdma rdma;
+
+        rdma_open(&rdma, NULL);
+        assert_true(rdma_await(&rdma));
+        vd_connect_source(0);
+        sw_header(out);
+        sw_configuration(out, "pc");
+        if (cases[i].list) {
+            sw_ram_start(out, 2, rdma.length);
+            sw_ram_block(out, "pc.ram", rdma.length);
+        } else {
+            sw_section_start(out, 2, "ram", 0, 4);
+        }
+        sw_be64(out, SW_RAM_HOOK);
+        sw_fill(out, 0, cases[i].behind);
+        vd_queue_file(out);
+        rdma_queue_blocks();
+        assert_false(rdma_run(&rdma));
+        assert_unit_error(&rdma.error, VMLOAD_ERROR_MALFORMED, cases[i].part);
+        rdma_close(&rdma);
+        g_byte_array_unref(out);
+    }
+}
+
 static void test_no_memory(void **state)
 {
     Rdma rdma;
@@ -685,6 +726,7 @@ int main(void)
         cmocka_unit_test(test_paging),
         cmocka_unit_test(test_paging_fails),
         cmocka_unit_test(test_limit),
+        cmocka_unit_test(test_bad_hooks),
         cmocka_unit_test(test_no_memory),
         cmocka_unit_test(test_cancel),
         cmocka_unit_test(test_every_call_fails),
