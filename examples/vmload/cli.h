@@ -50,6 +50,9 @@ bool cli_parse_n(int argc, char **argv, const char *what, const char *summary,
                  char **arguments, int *code);
 void cli_common_clear(CliCommon *common);
 
+/* A number that may end in K, M, G or T. */
+bool cli_parse_number(const char *text, uint64_t *value);
+
 /* The defaults, changed as the options say. False: usage, printed. */
 bool cli_common_limits(const CliCommon *common, VmloadLimits *limits);
 

@@ -70,8 +70,7 @@ void cli_common_clear(CliCommon *common)
     g_strfreev(common->limits);
 }
 
-/* A number with a unit. */
-static bool parse_number(const char *text, uint64_t *value)
+bool cli_parse_number(const char *text, uint64_t *value)
 {
     static const char units[] = "KMGT";
     char *end;
@@ -115,7 +114,7 @@ bool cli_common_limits(const CliCommon *common, VmloadLimits *limits)
             cli_error("--limit: expected NAME=VALUE, found '%s'", *item);
             return false;
         }
-        if (!parse_number(equals + 1, &value)) {
+        if (!cli_parse_number(equals + 1, &value)) {
             cli_error("--limit: expected a number that may end in K, M, G or "
                       "T, found '%s'", equals + 1);
             return false;

@@ -19,6 +19,7 @@ typedef struct {
     double stall_timeout;
     gboolean switchover_ack;
     int threads;
+    char *prefault;
     gboolean direct_io;
     gboolean retry;
     gboolean quiet;
@@ -136,6 +137,20 @@ static void receive_finish(void *opaque, VmloadLoader *loader,
     g_clear_error(&error);
 }
 
+static bool receive_prefault(const char *text, uint64_t *bytes)
+{
+    if (strcmp(text, "auto") == 0) {
+        *bytes = VMLOAD_PREFAULT_AUTO;
+        return true;
+    }
+    if (strcmp(text, "off") == 0) {
+        *bytes = 0;
+        return true;
+    }
+    return cli_parse_number(text, bytes) && *bytes > 0 &&
+           *bytes <= VMLOAD_PREFAULT_MAX;
+}
+
 /* VMLOAD_MULTIFD_AUTO also for what is not a number of channels. */
 static uint32_t receive_channels(const char *text)
 {
@@ -160,6 +175,7 @@ static VmloadLoader *receive_loader(Receive *receive, GError **error)
     };
     const Options *options = &receive->options;
     VmloadLoader *loader = vmload_loader_new(&ops, receive, NULL, error);
+    uint64_t prefault;
     uint32_t stall_ms;
 
     if (loader == NULL) {
@@ -188,6 +204,10 @@ static VmloadLoader *receive_loader(Receive *receive, GError **error)
                                   VMLOAD_MULTIFD_SYNC_AUTO);
     }
     vmload_loader_set_ram_threads(loader, (uint32_t)options->threads);
+    if (options->prefault != NULL) {
+        (void)receive_prefault(options->prefault, &prefault);
+        vmload_loader_set_prefault(loader, prefault);
+    }
     vmload_loader_set_direct_io(loader, options->direct_io != FALSE);
     cli_ram_attach(receive->ram, loader);
     return loader;
@@ -403,6 +423,8 @@ static int receive_main(Receive *receive, const char *uri)
 
 static bool receive_check_options(const Options *options)
 {
+    uint64_t prefault;
+
     if (options->commit != NULL && strcmp(options->commit, "atomic") != 0 &&
         strcmp(options->commit, "streaming") != 0) {
         cli_error("--commit: expected atomic or streaming, found '%s'",
@@ -430,11 +452,27 @@ static bool receive_check_options(const Options *options)
                   VMLOAD_RAM_THREADS_MAX, options->threads);
         return false;
     }
+    if (options->prefault != NULL &&
+        !receive_prefault(options->prefault, &prefault)) {
+        cli_error("--prefault: expected auto, off or 1 to 1G bytes, found "
+                  "'%s'", options->prefault);
+        return false;
+    }
     if (options->quiet && options->progress) {
         cli_error("--quiet and --progress exclude each other");
         return false;
     }
     return true;
+}
+
+static void options_clear(Options *options)
+{
+    g_free(options->ram_dir);
+    g_free(options->devices);
+    g_free(options->stats);
+    g_free(options->commit);
+    g_free(options->channels);
+    g_free(options->prefault);
 }
 
 int cli_receive(int argc, char **argv)
@@ -463,6 +501,9 @@ int cli_receive(int argc, char **argv)
         {"threads", 0, 0, G_OPTION_ARG_INT, &options->threads,
          "Threads that read RAM from a file (default: processors, at most 4)",
          "N"},
+        {"prefault", 0, 0, G_OPTION_ARG_STRING, &options->prefault,
+         "Make memory ready so far ahead of the stream (default: auto)",
+         "auto|off|N[KMG]"},
         {"direct-io", 0, 0, G_OPTION_ARG_NONE, &options->direct_io,
          "Read the RAM of a mapped-ram file past the page cache", NULL},
         {"quiet", 'q', 0, G_OPTION_ARG_NONE, &options->quiet,
@@ -491,10 +532,6 @@ int cli_receive(int argc, char **argv)
         g_mutex_clear(&receive.big_lock);
     }
     cli_common_clear(&common);
-    g_free(options->ram_dir);
-    g_free(options->devices);
-    g_free(options->stats);
-    g_free(options->commit);
-    g_free(options->channels);
+    options_clear(options);
     return code;
 }

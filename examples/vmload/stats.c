@@ -30,6 +30,7 @@ static json_t *stats_ram(const VmloadStats *stats)
 
     set_uint(json, "bytes_expected", stats->ram_bytes_expected);
     set_uint(json, "bytes_placed", stats->ram_bytes_placed);
+    set_uint(json, "bytes_prefaulted", stats->ram_prefaulted_bytes);
     set_uint(json, "pages_normal", stats->ram_pages_normal);
     set_uint(json, "pages_zero", stats->ram_pages_zero);
     set_uint(json, "pages_xbzrle", stats->ram_pages_xbzrle);

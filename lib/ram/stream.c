@@ -7,7 +7,6 @@
 
 #include "error.h"
 #include "places.h"
-#include "receive.h"
 #include "run.h"
 #include "straight.h"
 #include "xbzrle.h"
@@ -431,23 +430,6 @@ static bool ram_load_straight(VmloadRam *ram, VmloadReader *reader)
     return loaded != UINT64_MAX && loaded > 0;
 }
 
-/* The same where bytes come but once. */
-static void ram_load_received(VmloadRam *ram, VmloadReader *reader)
-{
-    const VmloadChannel *channel = vmload_reader_get_channel(reader);
-
-    if (ram->straight_bytes < VMLOAD_RAM_STRAIGHT_WORTH ||
-        ram->straight_block != ram->last_block || channel == NULL ||
-        vmload_reader_is_source(reader) ||
-        vmload_channel_has_placement(channel) ||
-        (vmload_reader_is_seekable(reader) && ram->threads > 1)) {
-        return;
-    }
-    ram->straight_bytes = 0;
-    ram_publish_counters(ram);
-    vmload_ram_receive(ram, reader, ram->straight_next);
-}
-
 /* Several threads, where that is possible and runs go on for long. */
 static void ram_load_places(VmloadRam *ram, VmloadReader *reader)
 {
@@ -482,7 +464,6 @@ bool vmload_ram_load(VmloadRam *ram, VmloadReader *reader, GError **error)
     while (ok && !eos) {
         ram_load_runs(ram, reader);
         ram_load_places(ram, reader);
-        ram_load_received(ram, reader);
         ok = ram_load_record(ram, reader, &eos, error);
     }
     ram_publish_counters(ram);

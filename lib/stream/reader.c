@@ -280,37 +280,6 @@ static void reader_empty(VmloadReader *reader)
     reader->head = reader->tail = reader->again = 0;
 }
 
-bool vmload_reader_receive(VmloadReader *reader, const struct iovec *iov,
-                           uint32_t n, uint64_t *got, GError **error)
-{
-    *got = 0;
-    if (reader->failed != NULL) {
-        return reader_failed(reader, error);
-    }
-    reader_empty(reader);
-    if (!reader->end &&
-        !reader_receive(reader, iov, n, 0, got, NULL, error)) {
-        return false;
-    }
-    reader->base += *got;
-    return true;
-}
-
-void vmload_reader_give_back(VmloadReader *reader, const struct iovec *iov,
-                             uint32_t n)
-{
-    uint32_t i;
-
-    reader_empty(reader);
-    for (i = 0; i < n; i++) {
-        g_return_if_fail(iov[i].iov_len <= reader->capacity - reader->tail);
-        memcpy(reader->buffer + reader->tail, iov[i].iov_base,
-               iov[i].iov_len);
-        reader->tail += iov[i].iov_len;
-    }
-    reader->base -= reader->tail;
-}
-
 /* Gives up @length bytes of the window. */
 static void reader_advance(VmloadReader *reader, uint64_t length)
 {

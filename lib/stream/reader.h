@@ -41,21 +41,6 @@ const uint8_t *vmload_reader_window(VmloadReader *reader, uint64_t *length);
 /* Microseconds without a byte before VMLOAD_ERROR_TIMEOUT; 0: no bound. */
 void vmload_reader_set_timeout(VmloadReader *reader, int64_t timeout_us);
 
-/*
- * Reads once from the channel, past the window, which is empty: at least one
- * byte, into @n elements of memory. *@got is 0 at the end. What was read
- * counts as taken.
- */
-bool vmload_reader_receive(VmloadReader *reader, const struct iovec *iov,
-                           uint32_t n, uint64_t *got, GError **error);
-
-/*
- * The last bytes that vmload_reader_receive() gave, and nothing else was
- * taken since, become the window again: at most VMLOAD_READER_BUFFER.
- */
-void vmload_reader_give_back(VmloadReader *reader, const struct iovec *iov,
-                             uint32_t n);
-
 /* Will no byte come behind the window? */
 bool vmload_reader_has_ended(const VmloadReader *reader);
 

@@ -10,6 +10,7 @@ import re
 import signal
 import socket
 import stat
+import struct
 import subprocess
 import threading
 import time
@@ -113,6 +114,29 @@ class Files(Case):
             name = limit.split('=')[0]
             self.assertIn(name.replace('-', '_'), err.replace('-', '_'))
 
+    def test_prefault(self):
+        page = bytes(range(1, 129)) * 32
+        size = 16 << 20
+        stream = [b'QEVM\0\0\0\3', b'\1\0\0\0\2\3ram', struct.pack('>II', 0, 4),
+                  struct.pack('>QB', size | 4, 6), b'pc.ram',
+                  struct.pack('>QQ', size, 0x10), b'\2\0\0\0\2']
+        for offset in range(0, size, 4096):
+            stream.append(struct.pack('>QB', 8, 6) + b'pc.ram' if offset == 0
+                          else struct.pack('>Q', offset | 0x28))
+            stream.append(page)
+        stream += [struct.pack('>Q', 0x10), b'\3\0\0\0\2',
+                   struct.pack('>Q', 0x10), b'\0']
+        file = self.write('stream', b''.join(stream))
+        for value in ('auto', 'off', '4M', '1G'):
+            self.ok('receive', '--quiet', '--threads', '1', '--prefault',
+                    value, '--stats', self.folder / 'stats',
+                    'file:%s' % file)
+            ram = self.load('stats')['ram']
+            self.assertEqual(ram['pages_normal'], size // 4096)
+            # How much is a matter of who is faster; off is off.
+            self.assertLessEqual(ram['bytes_prefaulted'],
+                                 0 if value == 'off' else size)
+
     def test_cannot_write(self):
         for option in ('--devices', '--stats'):
             err = self.fails('receive', '--quiet', option,
@@ -148,6 +172,10 @@ class Usage(Case):
                      ['--channels', '256', 'tcp::0'],
                      ['--channels', '2x', 'tcp::0'],
                      ['--channels', '', 'tcp::0'],
+                     ['--prefault', 'on', 'tcp::0'],
+                     ['--prefault', '0', 'tcp::0'],
+                     ['--prefault', '-1', 'tcp::0'],
+                     ['--prefault', '1025M', 'tcp::0'],
                      ['--quiet', '--progress', 'tcp::0'],
                      ['--limit', 'x', 'tcp::0']):
             code, out, err = run('receive', *args)

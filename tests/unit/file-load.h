@@ -39,54 +39,13 @@ static VmloadPool *make_pool(void *opaque, const char *name,
 
 /* How it comes. */
 typedef enum {
-    LOAD_PLAIN,  /* all bytes are there: no guesses, no threads */
-    LOAD_FILE,   /* by five threads */
-    LOAD_STREAM, /* from a transport that gives what it likes */
+    LOAD_PLAIN, /* all bytes are there: no guesses, no threads */
+    LOAD_FILE,  /* by five threads */
 } Way;
-
-/* Bytes that come in pieces of changing length. */
-typedef struct {
-    const GByteArray *out;
-    uint64_t at;
-    uint32_t seed;
-    uint32_t calls;
-} Pieces;
-
-static Pieces pieces;
-
-static int64_t pieces_readv(void *opaque, const struct iovec *iov, uint32_t n,
-                            GError **error)
-{
-    static const uint32_t lengths[] = {
-        1, 7, 8, 9, P - 1, P + 7, P + 8, P + 9, 60000, 208 * 1024, UINT32_MAX,
-    };
-    Pieces *self = opaque;
-    uint64_t left = self->out->len - self->at;
-    int64_t done = 0;
-    uint32_t i;
-
-    (void)error;
-    self->seed = self->seed * 1664525u + 1013904223u;
-    self->calls++;
-    left = MIN(left, lengths[(self->seed >> 16) % G_N_ELEMENTS(lengths)]);
-    for (i = 0; i < n && left > 0; i++) {
-        uint64_t step = MIN(left, iov[i].iov_len);
-
-        memcpy(iov[i].iov_base, self->out->data + self->at, step);
-        self->at += step;
-        left -= step;
-        done += (int64_t)step;
-    }
-    return done;
-}
 
 static VmloadReader *load_reader(const GByteArray *out, Way way,
                                  const VmloadWait *wait)
 {
-    static const VmloadChannelOps ops = {
-        VMLOAD_CHANNEL_OPS_INIT,
-        .readv = pieces_readv,
-    };
     VmloadChannel *channel;
     VmloadReader *reader;
     GError *error = NULL;
@@ -94,13 +53,9 @@ static VmloadReader *load_reader(const GByteArray *out, Way way,
     if (way == LOAD_PLAIN) {
         return vmload_reader_new_memory(out->data, out->len, 0);
     }
-    pieces.out = out;
-    pieces.at = 0;
-    pieces.calls = 0;
-    channel = way == LOAD_FILE
-                  ? vmload_channel_new_memory(out->data, out->len, NULL, NULL)
-                  : vmload_channel_new_from_ops(&ops, &pieces, NULL, &error);
+    channel = vmload_channel_new_memory(out->data, out->len, NULL, NULL);
     reader = vmload_reader_new_channel(channel, wait, &error);
+    /* It owns the channel then. */
     vmload_reader_attach(reader, NULL);
     return reader;
 }
