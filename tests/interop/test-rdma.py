@@ -431,6 +431,12 @@ def refused(receiver, words):
         "refused connection.*(%s)" % words, receiver.stderr(), re.I), PROMPT)
 
 
+def check_loaded_aloud(result):
+    """As check_loaded(), of a receiver that was not quiet."""
+    result.stderr = ""
+    check_loaded(result)
+
+
 def test_hostile_messages(folder):
     """As the first thing that is said: no source. The message says what came;
     the peer is disconnected, and the source is awaited."""
@@ -441,7 +447,7 @@ def test_hostile_messages(folder):
             peer(uri, action, "gone")
             refused(receiver, words)
         peer(uri, "file:" + os.path.join(STREAMS, "none.stream"), "gone")
-        check_loaded(receiver.finish(PROMPT))
+        check_loaded_aloud(receiver.finish(PROMPT))
 
 
 def test_cut_streams(folder):
@@ -461,7 +467,7 @@ def test_cut_streams(folder):
         peer(uri, "part:%d:%s" % (length, stream))
     refused(receiver, "end of the connection|1 bytes")
     peer(uri, "file:" + stream, "gone")
-    check_loaded(receiver.finish(PROMPT))
+    check_loaded_aloud(receiver.finish(PROMPT))
 
 
 def test_silent_peer(folder):
@@ -471,7 +477,7 @@ def test_silent_peer(folder):
     peer(uri, "gone")
     refused(receiver, "beginning of a stream")
     peer(uri, "file:" + os.path.join(STREAMS, "none.stream"), "gone")
-    check_loaded(receiver.finish(PROMPT))
+    check_loaded_aloud(receiver.finish(PROMPT))
     uri = Source.uri()
     receiver = Receiver(folder, uri)
     silent = connected(uri)
