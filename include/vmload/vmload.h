@@ -23,6 +23,7 @@
 #include <vmload/ram.h>
 #include <vmload/reader.h>
 #include <vmload/stats.h>
+#include <vmload/task.h>
 #include <vmload/version.h>
 #include <vmload/vmdesc.h>
 #include <vmload/vmstate.h>

@@ -24,6 +24,7 @@
 #include "stream/configuration.h"
 #include "stream/section.h"
 #include "stream/staging.h"
+#include "task.h"
 
 /* Counters of the loading thread, read by any with atomic loads. */
 typedef struct {
@@ -80,6 +81,7 @@ struct VmloadLoader {
     VmloadRam *ram;
     VmloadLedger *ledger;
     VmloadReturnPath return_path;
+    VmloadTasks tasks;
     VmloadCounters counters;  /* atomic */
     VmloadMultifdCounters multifd_counters; /* atomic */
     VmloadPlacementCounters rdma_counters;  /* atomic */

@@ -330,12 +330,30 @@ static bool load_vmdesc(VmloadLoader *loader, GError **error)
     return true;
 }
 
+/*
+ * No task is left. False, with @error replaced, if one of them failed: what
+ * the loading thread has seen since then followed from it.
+ */
+static bool end_tasks(VmloadLoader *loader, GError **error)
+{
+    GError *local = NULL;
+
+    if (vmload_tasks_join(&loader->tasks, &local)) {
+        return true;
+    }
+    loader->placed = true;
+    g_clear_error(error);
+    g_propagate_error(error, local);
+    return false;
+}
+
 /* After EOF: what is still to be done before the host hears of it. */
 static bool complete(VmloadLoader *loader, GError **error)
 {
     return vmload_loader_complete_multifd(loader, error) &&
            vmload_pending_apply_all(loader, error) &&
            vmload_ram_finish(loader->ram, error) &&
+           end_tasks(loader, error) &&
            vmload_devices_all_loaded(loader, error) &&
            host_phase(loader, loader->ops.cpu_sync_post_load,
                       "cpu_sync_post_load", error) &&
@@ -348,8 +366,14 @@ static bool load_stream(VmloadLoader *loader, GError **error)
 
     if (!vmload_cancel_check(loader->cancel, error) ||
         !connect_main(loader, error) || !load_header(loader, error) ||
-        !vmload_loader_start_multifd(loader, error) ||
-        !host_phase(loader, loader->ops.setup, "setup", error) ||
+        !vmload_loader_start_multifd(loader, error)) {
+        return false;
+    }
+    /* Under the caller's lock nothing waits for another thread. */
+    if (!vmload_guard_is_held(&loader->guard)) {
+        vmload_tasks_open(&loader->tasks);
+    }
+    if (!host_phase(loader, loader->ops.setup, "setup", error) ||
         !vmload_devices_setup(loader, error) ||
         !host_phase(loader, loader->ops.cpu_sync_pre_load,
                     "cpu_sync_pre_load", error)) {
@@ -541,7 +565,9 @@ void vmload_loader_main(VmloadLoader *loader)
     __atomic_store_n(&loader->self, g_thread_self(), __ATOMIC_RELAXED);
     if (!load_stream(loader, &error) ||
         !vmload_loader_end_multifd(loader, &error)) {
+        vmload_cancel_fire(loader->tasks.quit);
         vmload_loader_end_multifd(loader, &error);
+        end_tasks(loader, &error);
         error = final_error(loader, error);
     }
     vmload_ram_stop(loader->ram);

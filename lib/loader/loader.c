@@ -182,7 +182,7 @@ static bool loader_open_levels(VmloadLoader *loader, GError **error)
 
     loader->finished_fd = loader->event_fd = -1;
     loader->cancel = vmload_cancel_new(error);
-    if (loader->cancel == NULL) {
+    if (loader->cancel == NULL || !vmload_tasks_init(&loader->tasks, error)) {
         return false;
     }
     for (i = 0; i < G_N_ELEMENTS(fds); i++) {
@@ -197,6 +197,7 @@ static bool loader_open_levels(VmloadLoader *loader, GError **error)
 static void loader_close_levels(VmloadLoader *loader)
 {
     vmload_cancel_free(loader->cancel);
+    vmload_tasks_clear(&loader->tasks);
     if (loader->finished_fd >= 0) {
         close(loader->finished_fd);
     }
@@ -534,6 +535,7 @@ void vmload_loader_cancel(VmloadLoader *loader)
     if (loader != NULL) {
         VMLOAD_TRACE1(cancel, loader);
         vmload_cancel_fire(loader->cancel);
+        vmload_cancel_fire(loader->tasks.quit);
     }
 }
 
