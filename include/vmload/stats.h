@@ -45,8 +45,8 @@ G_BEGIN_DECLS
  *     @bytes_total.
  * @multifd_packets: packets loaded from them.
  * @lock_held_max_site: what the longest hold was for, such as "load 'cpu'
- *     instance 0" or "cpu_sync_post_load"; empty: none yet. For people; cut
- *     at its end if it is too long.
+ *     instance 0", "cpu_sync_post_load" or a command's name; empty: none yet.
+ *     For people; cut at its end if it is too long.
  * @ram_prefaulted_bytes: bytes of memory that were made ready ahead of who
  *     writes them, see vmload_loader_set_prefault().
  * @rdma_messages: RDMA: messages received, which is credits used up. What the

@@ -97,7 +97,10 @@ static VmloadCommandResult host_command(VmloadLoader *loader,
            loader->ops.command_lock(loader->opaque, command->command) <
                VMLOAD_LOCK_NONE;
     if (lock) {
-        vmload_guard_lock(&loader->guard, &hold, "command", NULL, 0);
+        const char *what = vmload_command_name(command->command);
+
+        vmload_guard_lock(&loader->guard, &hold,
+                          what != NULL ? what : "command", NULL, 0);
     }
     result = loader->ops.command(loader->opaque, payload, command, &local);
     if (lock) {
