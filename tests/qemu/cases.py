@@ -208,16 +208,6 @@ def colo_secondary(case):
                  'no COLO any more')
 
 
-def colo_primary(case):
-    """The secondary dies after a checkpoint; the primary goes on."""
-    source, target = colo_pair(case, 1)
-    target.end()
-    source.ask('x-colo-lost-heartbeat')
-    source.until(source.running, 'a guest that runs')
-    source.until(lambda: source.ask('query-colo-status')['mode'] == 'none',
-                 'no COLO any more')
-
-
 def colo_quit(case):
     """A secondary that is told to quit between checkpoints does."""
     _, target = colo_pair(case, 1)
@@ -435,7 +425,7 @@ def exec_broken(case):
         raise Failed('it ended with %d' % code)
 
 
-CASES = [colo_secondary, colo_primary, colo_quit, snapshot_running,
+CASES = [colo_secondary, colo_quit, snapshot_running,
          snapshot_qmp, snapshot_option, snapshot_unknown, snapshot_other,
          snapshot_option_other, xen_state, bitmaps_precopy,
          bitmaps_postcopy_one, bitmaps_postcopy, exec_, exec_broken]
