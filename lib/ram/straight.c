@@ -302,7 +302,7 @@ uint64_t vmload_straight_load(VmloadRam *ram, VmloadReader *reader,
                               uint64_t first)
 {
     uint32_t n = MIN(ram->threads, STRAIGHT_THREADS);
-    Straight straight = {NULL};
+    Straight straight = {.ram = NULL};
     Straighter *threads;
     VmloadPool *pool;
 
