@@ -675,10 +675,9 @@ bool vmload_rdma_memory_zero(VmloadRdmaMemory *memory,
                            MIN(VMLOAD_RDMA_CHUNK, block->length - offset),
                            offset, range->length);
     }
-    /* A whole chunk is passed over: nothing is known of what comes next. */
+    /* A whole chunk is passed over: what is queued was a wrong guess. */
     if (offset % VMLOAD_RDMA_CHUNK == 0 &&
         range->length == MIN(VMLOAD_RDMA_CHUNK, block->length - offset)) {
-        memory->run = 0;
         memory_drop_queued(memory);
     }
     return memory->placement->zero(memory->placement->opaque, range->block,
