@@ -558,6 +558,8 @@ static void test_live(void **state)
 
     (void)state;
     print_message("%u cancels, seed %u\n", n, seed);
+    /* GLib makes a lock with the first: ThreadSanitizer does not see how. */
+    g_error_free(g_error_new_literal(VMLOAD_ERROR, VMLOAD_ERROR_FAILED, ""));
     /* Not cancelled, all of them complete; how long they take. */
     for (i = 0; i < 8; i++) {
         int64_t begin = g_get_monotonic_time();
