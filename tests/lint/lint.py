@@ -318,6 +318,11 @@ def check_abi(root, findings):
         for value in values:
             if f'VALUE({value}, ' not in frozen:
                 findings.add(*place, f'tests/api/abi.c has no {value}')
+    folder = root / 'include' / 'vmload'
+    installed = (folder / 'meson.build').read_text()
+    for path in sorted(folder.glob('*.h')):
+        if f"'{path.name}'" not in installed:
+            findings.add(path, 1, 'is not among the installed headers')
 
 
 # --- the tree -------------------------------------------------------------
