@@ -198,9 +198,9 @@ static void test_ahead_fails(void **state)
     run_large(&rdma);
     stats = rdma_stats(&rdma);
     assert_int_equal(stats.rdma_keys, 20);
-    assert_int_equal(stats.rdma_registrations, 20);
-    /* The next may be on its way when it is known. */
+    /* The next may be on its way when it is known, and then goes for it. */
     assert_in_range(stats.rdma_ahead, 1, 2);
+    assert_in_range(stats.rdma_registrations, 20, 19 + stats.rdma_ahead);
     rdma_close(&rdma);
 }
 
