@@ -124,9 +124,9 @@ static VmloadChannel *make_whole(void)
 {
     GByteArray *out = make_stream(true);
     guint length = out->len;
+    uint8_t *data = g_byte_array_free(out, FALSE);
 
-    return vmload_channel_new_memory(g_byte_array_free(out, FALSE), length,
-                                     g_free, NULL);
+    return vmload_channel_new_memory(data, length, g_free, data);
 }
 
 /* A source that says nothing more once the load has begun. */
