@@ -106,8 +106,8 @@ static uint32_t iov_take(struct iovec *iov, uint64_t got)
     return i;
 }
 
-/* Reads @n records from page @from on. Returns how many bytes there were. */
-static uint64_t straighter_read(Straighter *self, uint64_t from, uint64_t n)
+/* Reads @n records from page @from on. Returns how many headers and pages. */
+static uint32_t straighter_read(Straighter *self, uint64_t from, uint64_t n)
 {
     const Straight *straight = self->straight;
     uint64_t record = straight_record(straight);
@@ -126,7 +126,7 @@ static uint64_t straighter_read(Straighter *self, uint64_t from, uint64_t n)
         i_iov += iov_take(self->iov + i_iov, (uint64_t)got);
         done += (uint64_t)got;
     }
-    return done;
+    return i_iov;
 }
 
 /* How many of @n records are what was guessed. */
@@ -202,17 +202,17 @@ static void straighter_load(Straighter *self, uint64_t piece, uint64_t from,
 {
     Straight *straight = self->straight;
     uint64_t page_size = vmload_ram_page_size(straight->ram);
-    uint64_t record = straight_record(straight);
     uint64_t offset = straight_offset(straight, from);
     uint64_t touched = 0;
     uint64_t good = 0;
-    uint64_t read;
+    uint32_t read;
 
     if (!vmload_claim_test_range(straight->block->claim, offset,
                                  n * page_size)) {
         read = straighter_read(self, from, n);
-        touched = read / record + (read % record != 0 ? 1 : 0);
-        good = straighter_check(self, from, read / record);
+        /* Behind its header a page may be there in part. */
+        touched = (read + 1) / 2;
+        good = straighter_check(self, from, read / 2);
     }
     good = straight_commit(straight, piece, from, n, good);
     if (good < touched) {
