@@ -234,9 +234,9 @@ typedef struct {
  *     two holds, so that the library lets that thread go first: most mutexes
  *     are no queues, and a phase of many devices could keep it out until
  *     its end. A counter around the host's lock function will do. No lock,
- *     must not block. Optional: without it there is a gap of some 50 us after
- *     each 1.75 ms of holds in a row, which costs a phase of devices up to
- *     a twentieth. A host whose lock is a queue says false.
+ *     must not block. Optional: without it there is a gap of some 100 us after
+ *     each 1.75 ms of holds in a row, which costs a phase of devices about
+ *     a sixteenth. A host whose lock is a queue says false.
  * @setup: before the first section, big lock held: what the host does for
  *     devices that it finds by itself. Before the `setup` of registered
  *     devices. Optional.
