@@ -228,6 +228,28 @@ static bool wait_to_quit(VmloadTask *task, void *opaque, GError **error)
     return false;
 }
 
+static bool break_beside(VmloadTask *task, void *opaque, GError **error)
+{
+    assert_true(add(opaque, wait_to_quit, NULL));
+    return break_it(task, opaque, error);
+}
+
+/* All bytes are there: only the first failure can end the second task. */
+static void test_failed_beside(void **state)
+{
+    Host host = {.peer = -1};
+    GError *error = NULL;
+
+    (void)state;
+    host_begin(&host, break_beside, make_whole());
+    assert_true(vmload_loader_start(host.loader, NULL));
+    assert_false(vmload_loader_wait(host.loader, &error));
+    assert_unit_error(&error, VMLOAD_ERROR_MISMATCH, "no such buffer");
+    assert_int_equal(host.quit, 1);
+    assert_int_equal(host.destroyed, 2);
+    host_end(&host);
+}
+
 static void test_cancel(void **state)
 {
     Host host = {0};
@@ -291,6 +313,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_joined),
         cmocka_unit_test(test_failed),
+        cmocka_unit_test(test_failed_beside),
         cmocka_unit_test(test_cancel),
         cmocka_unit_test(test_load_fails),
         cmocka_unit_test(test_refused),
