@@ -135,6 +135,14 @@ static inline bool rdma_await(Rdma *rdma)
     return listener != NULL;
 }
 
+/* A host without options, and a source that connects with @flags. */
+static inline void rdma_open_connected(Rdma *rdma, uint32_t flags)
+{
+    rdma_open(rdma, NULL);
+    assert_true(rdma_await(rdma));
+    vd_connect_source(flags);
+}
+
 static inline void rdma_close(Rdma *rdma)
 {
     vmload_loader_free(rdma->loader);

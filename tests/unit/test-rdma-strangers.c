@@ -148,9 +148,7 @@ static void test_late_stranger(void **state)
     Rdma rdma;
 
     (void)state;
-    rdma_open(&rdma, NULL);
-    assert_true(rdma_await(&rdma));
-    vd_connect_source(0);
+    rdma_open_connected(&rdma, 0);
     rdma_queue_start(&rdma);
     rdma_queue_blocks();
     rdma_queue_next(false);

@@ -68,9 +68,7 @@ static void test_pin_all(void **state)
     Rdma rdma;
 
     (void)state;
-    rdma_open(&rdma, NULL);
-    assert_true(rdma_await(&rdma));
-    vd_connect_source(1);
+    rdma_open_connected(&rdma, 1);
     rdma_queue_start(&rdma);
     rdma_queue_rounds(true);
     rdma_queue_tail();
@@ -121,9 +119,7 @@ static void test_drain(void **state)
     Rdma rdma;
 
     (void)state;
-    rdma_open(&rdma, NULL);
-    assert_true(rdma_await(&rdma));
-    vd_connect_source(0);
+    rdma_open_connected(&rdma, 0);
     sw_header(half);
     sw_configuration(half, "pc");
     sw_u8(half, SW_COMMAND);
@@ -315,9 +311,7 @@ static void test_ready_fails(void **state)
     Rdma rdma;
 
     (void)state;
-    rdma_open(&rdma, NULL);
-    assert_true(rdma_await(&rdma));
-    vd_connect_source(0);
+    rdma_open_connected(&rdma, 0);
     vd_fail_ready(IBV_WC_RNR_RETRY_EXC_ERR);
     rdma_run_refusing(&rdma, 1);
     assert_non_null(strstr(rdma.reasons, "does not answer"));
@@ -330,9 +324,7 @@ static void test_ready_fails_later(void **state)
     Rdma rdma;
 
     (void)state;
-    rdma_open(&rdma, NULL);
-    assert_true(rdma_await(&rdma));
-    vd_connect_source(0);
+    rdma_open_connected(&rdma, 0);
     rdma_queue_start(&rdma);
     vd_queue_status(IBV_WC_RETRY_EXC_ERR);
     assert_false(rdma_run(&rdma));
@@ -345,9 +337,7 @@ static void test_without_credit(void **state)
     Rdma rdma;
 
     (void)state;
-    rdma_open(&rdma, NULL);
-    assert_true(rdma_await(&rdma));
-    vd_connect_source(0);
+    rdma_open_connected(&rdma, 0);
     vd_hold_established(true);
     assert_true(vmload_loader_start(rdma.loader, NULL));
     while (!vd_is_accepted(VD_MAIN)) {
@@ -369,9 +359,7 @@ static void test_unregister(void **state)
     Rdma rdma;
 
     (void)state;
-    rdma_open(&rdma, NULL);
-    assert_true(rdma_await(&rdma));
-    vd_connect_source(0);
+    rdma_open_connected(&rdma, 0);
     rdma_queue_start(&rdma);
     rdma_queue_blocks();
     rdma_queue_next(false);
