@@ -118,8 +118,9 @@ VmloadCommandResult vmload_loader_dispatch_records(VmloadLoader *loader,
                                                    GError **error)
 {
     VmloadCommandResult result = VMLOAD_COMMAND_DEFAULT;
-    const uint32_t depth = loader->depth;
     bool elsewhere = vmload_loader_is_elsewhere(loader);
+    /* The loading thread's: nobody else may even look. */
+    const uint32_t depth = elsewhere ? 0 : loader->depth;
 
     if (vmload_reader_get_depth(reader) >= loader->limits.nesting) {
         vmload_reader_error(reader, error, VMLOAD_ERROR_LIMIT,

@@ -112,7 +112,7 @@ struct VmloadLoader {
     VmloadWait wait;
     VmloadSectionTable *sections;
     VmloadConfigurationData configuration;
-    uint32_t depth;
+    uint32_t depth; /* of packages; the loading thread only */
     bool position_final; /* the place of the failure is known */
     VmloadWaitClock clock; /* of @wait */
     VmloadHold ram_hold; /* around a block's resize */
